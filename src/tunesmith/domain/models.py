@@ -1,0 +1,86 @@
+"""Base models, tuned models, and their names (behaviour reference, section 13)."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tunesmith.domain import errors
+
+MAX_SUFFIX_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A catalogue entry: a name that jobs and chats can ask for, and where its weights are.
+
+    Several entries may share one `source`; such models share one engine.
+    """
+
+    name: str
+    source: str  # a folder, or a name of a folder packaged with us
+    aliases: tuple[str, ...] = ()
+    training_context: int | None = None  # tokens per example; None: what the weights allow
+    inference_context: int | None = None  # prompt and completion together; None: the same
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """What a job made: a name in front of an adapter."""
+
+    name: str
+    organization_id: str
+    project_id: str
+    base_model: str  # catalogue name
+    adapter_id: str
+    job_id: str
+    created_at: datetime
+
+
+class Catalog:
+    """The base models that this installation knows, by name and by alias."""
+
+    def __init__(self, entries: Iterable[BaseModel]) -> None:
+        self.entries: Mapping[str, BaseModel] = {entry.name: entry for entry in entries}
+        self._aliases = {
+            alias: entry.name for entry in self.entries.values() for alias in entry.aliases
+        }
+
+    def find(self, name: str) -> BaseModel | None:
+        """The entry called `name`, or that `name` is an alias of."""
+        return self.entries.get(self._aliases.get(name, name))
+
+    def sources(self) -> tuple[str, ...]:
+        """Each distinct source once, in the catalogue's order."""
+        return tuple(dict.fromkeys(entry.source for entry in self.entries.values()))
+
+
+def clean_suffix(suffix: str) -> str:
+    """`suffix` as it appears in a model name: other characters than letters, digits, `-` and
+    `_` become `-`.
+
+    Raises InvalidRequest if it is empty, too long, or holds a `:`.
+    """
+    if not 1 <= len(suffix) <= MAX_SUFFIX_LENGTH:
+        bound = "at least 1 character" if not suffix else f"at most {MAX_SUFFIX_LENGTH} characters"
+        raise errors.InvalidRequest(
+            f"invalid suffix: {suffix}, ensure this value has {bound}", param="suffix"
+        )
+    if ":" in suffix:
+        raise errors.InvalidRequest(
+            f"invalid suffix: {suffix}, ':' separates the parts of a model name and can't be used",
+            param="suffix",
+        )
+    return re.sub(r"[^A-Za-z0-9_-]", "-", suffix)
+
+
+def tuned_name(base_model: str, organization: str, suffix: str | None, adapter_id: str) -> str:
+    """`ft:{base}:{organisation}:{suffix}:{id}`; without a suffix two colons meet."""
+    return f"ft:{base_model}:{organization}:{clean_suffix(suffix) if suffix else ''}:{adapter_id}"
+
+
+def checkpoint_name(
+    base_model: str, organization: str, suffix: str | None, adapter_id: str, step: int
+) -> str:
+    """The name of a checkpoint that isn't its job's last one."""
+    return f"{tuned_name(base_model, organization, suffix, adapter_id)}:ckpt-step-{step}"

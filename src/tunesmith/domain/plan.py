@@ -1,0 +1,123 @@
+"""From what the client asked for to numbers: hyperparameters and the training plan.
+
+A `TrainingPlan` is made once, when a job starts to run, and stored with it. In it every "auto"
+is a number already; the loop reads nothing else.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+# OpenAI's ranges (behaviour reference, section 11).
+MIN_EXAMPLES = 10
+N_EPOCHS = range(1, 51)
+BATCH_SIZE = range(1, 257)
+
+# The multiplier OpenAI shows for gpt-4o-mini when the client leaves it open.
+AUTO_LEARNING_RATE_MULTIPLIER = 1.8
+
+TARGET_MODULES = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """As asked for; None is OpenAI's "auto"."""
+
+    n_epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate_multiplier: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Every number a training run needs. Stored as JSON, so plain values only."""
+
+    num_examples: int
+    n_epochs: int
+    batch_size: int  # examples per optimiser step
+    learning_rate_multiplier: float
+    learning_rate: float  # peak
+    warmup_steps: int
+    num_steps: int
+    steps_per_epoch: int
+    seed: int
+    max_tokens: int  # per example; longer ones are cut at the end
+    rank: int = 16
+    alpha: float = 32.0
+    target_modules: tuple[str, ...] = TARGET_MODULES
+    weight_decay: float = 0.0
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_eps: float = 1e-8
+    max_grad_norm: float = 1.0
+    max_micro_batch_tokens: int = 8192  # of one forward pass; a bigger batch is accumulated
+    valid_interval: int = 10  # steps between validations on a small batch
+    valid_batch_size: int = 8  # examples of that small batch
+    kept_checkpoints: int = 3
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        fields = dict(value)
+        fields["target_modules"] = tuple(fields["target_modules"])
+        fields["adam_betas"] = tuple(fields["adam_betas"])
+        return cls(**fields)
+
+
+def resolve(
+    asked: Hyperparameters, *, num_examples: int, hidden_size: int, max_tokens: int, seed: int
+) -> TrainingPlan:
+    """The plan for a supervised job: what was asked for, and numbers for what was not."""
+    n_epochs = asked.n_epochs or auto_n_epochs(num_examples)
+    batch_size = min(asked.batch_size or auto_batch_size(num_examples), num_examples)
+    multiplier = asked.learning_rate_multiplier or AUTO_LEARNING_RATE_MULTIPLIER
+    steps_per_epoch = math.ceil(num_examples / batch_size)
+    num_steps = steps_per_epoch * n_epochs
+    return TrainingPlan(
+        num_examples=num_examples,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        learning_rate_multiplier=multiplier,
+        learning_rate=multiplier * reference_learning_rate(hidden_size),
+        warmup_steps=max(1, num_steps // 20),
+        num_steps=num_steps,
+        steps_per_epoch=steps_per_epoch,
+        seed=seed,
+        max_tokens=max_tokens,
+    )
+
+
+def auto_n_epochs(num_examples: int) -> int:
+    """The published estimator: 3 epochs, bent so that a job makes at least 100 and at most
+    25,000 passes over examples, within 1 to 25 epochs (behaviour reference, section 11)."""
+    target = 3
+    if num_examples * target < 100:
+        return min(25, 100 // num_examples)
+    if num_examples * target > 25_000:
+        return max(1, 25_000 // num_examples)
+    return target
+
+
+def auto_batch_size(num_examples: int) -> int:
+    """0.2 % of the examples, from 1 to 256: the rule of the legacy API's documents."""
+    return min(256, max(1, round(num_examples * 0.002)))
+
+
+def reference_learning_rate(hidden_size: int) -> float:
+    """The LoRA learning rate that a multiplier of 1 stands for.
+
+    Smaller models want larger rates. The power law and its exponent are those that Thinking
+    Machines published for LoRA on Llama models, anchored at 2.5e-4 for a hidden size of 2048:
+    256 → 1.3e-3 (what `tunesmith-tiny` was measured with), 4096 → 1.5e-4.
+    """
+    return 2.5e-4 * (2048 / hidden_size) ** 0.781

@@ -1,0 +1,151 @@
+"""What the operator chose: one frozen class, read once.
+
+A value comes from the first of: a command-line flag, the environment (`TUNESMITH_NAME`), the
+file `<data-dir>/settings.toml`, the default here. Unknown names are refused, so that a typing
+mistake is an error and not a default. `tunesmith settings` prints each value and its origin.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args
+
+from tunesmith.domain.errors import InvalidRequest
+
+ENV_PREFIX = "TUNESMITH_"
+SETTINGS_FILE = "settings.toml"
+
+
+class BadSetting(InvalidRequest):
+    """A setting has an unknown name or a value that can't be used."""
+
+
+def _setting(default: Any, help: str) -> Any:  # Any: dataclasses.field types itself so
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    data_dir: Path = _setting(Path("tunesmith-data"), "Folder that holds everything we keep.")
+    host: str = _setting("127.0.0.1", "Address that the API listens on.")
+    port: int = _setting(8000, "Port that the API listens on.")
+    api_key: str | None = _setting(
+        None, "First admin key. Unset: made on the first start and kept in DATA_DIR/api-key."
+    )
+    org_name: str = _setting("local", "Name of the first organisation; a part of `ft:` names.")
+    default_model: str = _setting(
+        "tunesmith-tiny", "Base model whose engine starts with the service."
+    )
+    device: str = _setting("auto", "Where models run: auto, cpu, cuda, cuda:1 …")
+    num_threads: int | None = _setting(
+        None, "CPU threads of the engine and of the trainer, each. Unset: torch decides."
+    )
+    max_upload_bytes: int = _setting(512 * 1024**2, "Largest file that can be uploaded.")
+    max_body_bytes: int = _setting(32 * 1024**2, "Largest JSON body of a request.")
+    result_file_format: str = _setting(
+        "csv", "Content of result files: csv, or base64 as the hosted service sends since 2024."
+    )
+    reported_lines: int = _setting(20, "Bad lines of a training file that are reported one by one.")
+    lease_s: float = _setting(
+        15.0, "Seconds without a sign of life after which a worker's job goes to another."
+    )
+    snapshot_interval_s: float = _setting(
+        60.0, "Seconds between snapshots of a training run: the most that a crash can cost."
+    )
+    idle_unload_s: float = _setting(
+        600.0, "Seconds without a job after which the trainer gives its memory back."
+    )
+    engine_token: str | None = _setting(
+        None, "Secret between API and engine. Unset: `serve` makes one at each start."
+    )
+    engine_max_sequences: int = _setting(64, "Completions that an engine works on at once.")
+    engine_cache_tokens: int = _setting(
+        65_536, "Tokens that an engine's key-value cache holds, of all sequences together."
+    )
+    engine_step_tokens: int = _setting(
+        1024, "Tokens that an engine computes in one step; long prompts are cut into such chunks."
+    )
+    engine_adapter_slots: int = _setting(32, "Adapters that an engine holds ready at once.")
+    engine_wait_s: float = _setting(
+        120.0, "Seconds that a request waits for an engine that is starting."
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value came from: "flag", "environment", "file" or "default"."""
+
+    value: Any
+    source: str
+
+
+def read_settings(
+    flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> tuple[Settings, Mapping[str, Origin]]:
+    """The settings in force and where each came from; flags that are None don't count.
+
+    Raises BadSetting for unknown names and for values of the wrong type.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_env = _from_environment(environ)
+    data_dir = Path(given.get("data_dir") or from_env.get("data_dir") or Settings.data_dir)
+    from_file = _from_file(data_dir / SETTINGS_FILE)
+    origins = {}
+    for item in fields(Settings):
+        for source, values in (("flag", given), ("environment", from_env), ("file", from_file)):
+            if item.name in values:
+                origins[item.name] = Origin(_convert(item.name, values[item.name]), source)
+                break
+        else:
+            origins[item.name] = Origin(item.default, "default")
+    return Settings(**{name: origin.value for name, origin in origins.items()}), origins
+
+
+def help_text(name: str) -> str:
+    """The sentence that explains a setting."""
+    return str(Settings.__dataclass_fields__[name].metadata["help"])
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {name for name in environ if name.startswith(ENV_PREFIX)}
+    values = {name.removeprefix(ENV_PREFIX).lower(): environ[name] for name in names}
+    _refuse_unknown(values, "environment variable", lambda name: ENV_PREFIX + name.upper())
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{path} can't be read: {error}") from error
+    _refuse_unknown(values, f"setting in {path}", str)
+    return values
+
+
+def _refuse_unknown(values: Mapping[str, Any], kind: str, spelled: Any) -> None:
+    known = {item.name for item in fields(Settings)}
+    for name in values:
+        if name not in known:
+            raise BadSetting(
+                f"Unknown {kind}: {spelled(name)}. `tunesmith settings` lists those that exist."
+            )
+
+
+def _convert(name: str, value: Any) -> Any:
+    """`value` (text from the environment, or a TOML value) as the setting's own type."""
+    declared = Settings.__dataclass_fields__[name].type
+    kinds = get_args(declared) if isinstance(declared, UnionType) else (declared,)
+    kind = next(candidate for candidate in kinds if candidate is not NoneType)
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) or (kind in (float, Path) and isinstance(value, int)):
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    raise BadSetting(f"{name} must be of type {kind.__name__}, not {value!r}.", param=name)
