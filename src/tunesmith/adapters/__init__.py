@@ -1,0 +1,1 @@
+"""An adapter's files, and the shelf that holds them."""
