@@ -1,0 +1,92 @@
+"""From rows to what one forward pass eats.
+
+An optimiser step takes `batch_size` examples in an order that seed and epoch alone decide
+(`step_batches`). Their rows, sorted by length, are laid end to end on one token axis T, in as
+many micro-batches as the token budget asks for (`micro_batches`). Nothing here is padded:
+rows keep their own length, and attention is told where each one ends.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunesmith.datasets.render import Row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one micro-batch, one after another on T = sum(row_lengths)."""
+
+    token_ids: NDArray[np.int64]  # [T]
+    positions: NDArray[np.int64]  # [T], from 0 in each row
+    row_lengths: tuple[int, ...]
+    labels: NDArray[np.int64]  # [T], the token that follows in the row
+    weights: NDArray[np.float32]  # [T], of predicting labels[t] at t; 0: nothing is asked there
+
+
+def epoch_order(num_examples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which `epoch` sees the examples: a permutation that seed and epoch decide,
+    whatever ran before (so that a resumed job sees what an uninterrupted one would)."""
+    return np.random.default_rng([seed, epoch]).permutation(num_examples)
+
+
+def step_batches(
+    examples: Sequence[Sequence[Row]], batch_size: int, seed: int, epoch: int
+) -> list[list[Row]]:
+    """The rows of each optimiser step of one epoch, `batch_size` examples a step; the last step
+    takes what is left. An example has one row or several, which stay together."""
+    order = epoch_order(len(examples), seed, epoch)
+    return [
+        [row for index in order[start : start + batch_size] for row in examples[index]]
+        for start in range(0, len(order), batch_size)
+    ]
+
+
+def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[Batch]:
+    """`rows` in batches of at most `max_tokens` tokens, short rows first; a longer row is alone.
+
+    Tokens after a row's last label are left out, since no loss depends on them, and so is the
+    whole of a row that bears no loss: the result may be empty.
+    """
+    lengths = [(_num_inputs(row), row) for row in rows]
+    lengths.sort(key=lambda pair: pair[0])
+    groups: list[list[tuple[int, Row]]] = []
+    room = 0
+    for length, row in lengths:
+        if length == 0:
+            continue
+        if length > room:
+            groups.append([])
+            room = max_tokens
+        groups[-1].append((length, row))
+        room -= length
+    return [_batch(group) for group in groups]
+
+
+def _num_inputs(row: Row) -> int:
+    """How many of the row's tokens are needed: those before the last one that bears loss."""
+    last = len(row.loss_weights) - 1
+    while last > 0 and row.loss_weights[last] == 0:
+        last -= 1
+    return max(last, 0)
+
+
+def _batch(group: list[tuple[int, Row]]) -> Batch:
+    return Batch(
+        token_ids=_joined([row.token_ids[:length] for length, row in group], np.int64),
+        positions=np.concatenate([np.arange(length, dtype=np.int64) for length, _ in group]),
+        row_lengths=tuple(length for length, _ in group),
+        labels=_joined([row.token_ids[1 : length + 1] for length, row in group], np.int64),
+        weights=np.concatenate(
+            [
+                np.asarray(row.loss_weights[1 : length + 1], dtype=np.float32)
+                for length, row in group
+            ]
+        ),
+    )
+
+
+def _joined(parts: list[list[int]], dtype: type[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.asarray(part, dtype=dtype) for part in parts])
