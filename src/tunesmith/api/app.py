@@ -1,0 +1,58 @@
+"""The API as one application. `create_api` is all that the outside needs.
+
+request → request id → route → key → body → store or engine → reply
+                             └─ whatever fails → errors.py → envelope
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+
+from tunesmith.api import chat, files, health, jobs, models
+from tunesmith.api.context import ApiLimits, Services
+from tunesmith.api.errors import install_error_handlers
+from tunesmith.api.request_ids import RequestIds
+from tunesmith.api.serving import ModelDirectory
+from tunesmith.domain.ids import Ids
+from tunesmith.domain.models import Catalog
+from tunesmith.store.store import Store
+
+
+def create_api(
+    store: Store,
+    catalog: Catalog,
+    model_directory: ModelDirectory,
+    ids: Ids,
+    clock: Callable[[], datetime],
+    limits: ApiLimits,
+) -> FastAPI:
+    """The application. It owns `model_directory` and closes it at its end; the store is the
+    caller's."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        model_directory.preload()
+        yield
+        await model_directory.close()
+
+    # No generated pages: they would describe our bodies wrongly, since `bodies.py` reads them.
+    app = FastAPI(
+        title="tunesmith",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = Services(
+        store, catalog, model_directory, ids, clock, limits, CapacityLimiter(limits.max_uploads)
+    )
+    app.add_middleware(RequestIds, ids=ids)
+    install_error_handlers(app)
+    app.include_router(health.router)
+    for resource in (files, jobs, models, chat):
+        app.include_router(resource.router, prefix="/v1")
+    return app

@@ -1,0 +1,82 @@
+"""JSON bodies: read within a limit, parsed strictly, refused in OpenAI's words.
+
+FastAPI's own body handling would read without a limit, parse with the standard library (which
+lets through what JSON doesn't have, and fails on deep nesting) and only then validate. Here
+pydantic parses and validates in one go.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import pydantic
+import pydantic_core
+from fastapi import Request
+
+from tunesmith.api import validation
+from tunesmith.api.context import ServicesDep
+from tunesmith.domain import errors
+from tunesmith.wire import base
+
+T = TypeVar("T", bound=base.Request)
+Refuse = Callable[[Sequence[validation.Finding], Any], errors.InvalidRequest]
+
+MAX_FINDINGS = 1000
+NOT_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
+    "your HTTP library correctly. The API expects a JSON payload, but what was sent was not valid "
+    "JSON. {detail})"
+)
+
+
+def json_body(
+    kind: type[T], refuse: Refuse = validation.refusal
+) -> Callable[[Request, ServicesDep], Awaitable[T]]:
+    """A dependency that gives a request's body as a `kind`, whatever its content type says."""
+
+    async def parsed(request: Request, services: ServicesDep) -> T:
+        body = await read_body(request, services.limits.max_body_bytes)
+        try:
+            return kind.model_validate_json(body)
+        except pydantic.ValidationError as error:
+            if error.error_count() > MAX_FINDINGS:  # listing a million would take seconds
+                raise errors.InvalidRequest(
+                    f"The request has {error.error_count()} errors. Is it meant for this route?"
+                ) from error
+            findings = error.errors(include_url=False)
+            if findings[0]["type"] == "json_invalid":
+                raise _not_json(body, findings[0]["ctx"]["error"]) from error
+            raise refuse(findings, pydantic_core.from_json(body)) from error
+
+    return parsed
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge."""
+    return b"".join([chunk async for chunk in limited(request, max_bytes)])
+
+
+async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises PayloadTooLarge as soon as it is known to be longer."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large(max_bytes)
+    num_bytes = 0
+    async for chunk in request.stream():
+        num_bytes += len(chunk)
+        if num_bytes > max_bytes:
+            raise too_large(max_bytes)
+        yield chunk
+
+
+def too_large(max_bytes: int) -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(
+        f"The request is too large: this service takes at most {max_bytes} bytes here."
+    )
+
+
+def _not_json(body: bytes, detail: str) -> errors.InvalidRequest:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        detail = "it is not encoded in UTF-8"
+    return errors.InvalidRequest(NOT_JSON.format(detail=f"The parser says: {detail}."))

@@ -1,0 +1,45 @@
+"""What routes work with, handed to them by FastAPI.
+
+`app.py` puts one `Services` into the application; a route that takes `ServicesDep` gets it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from tunesmith.api.serving import ModelDirectory
+from tunesmith.domain.ids import Ids
+from tunesmith.domain.models import Catalog
+from tunesmith.store.store import Store
+
+
+@dataclass(frozen=True)
+class ApiLimits:
+    max_upload_bytes: int = 512 * 1024**2  # of one uploaded file
+    max_body_bytes: int = 32 * 1024**2  # of a JSON body
+    max_uploads: int = 16  # at once
+
+
+@dataclass(frozen=True)
+class Services:
+    store: Store
+    catalog: Catalog
+    models: ModelDirectory
+    ids: Ids
+    clock: Callable[[], datetime]  # aware UTC
+    limits: ApiLimits
+    # Threads that take in files. They wait for the network, so they must not be those that all
+    # other routes run in; beyond them, uploads wait for one another.
+    upload_threads: CapacityLimiter
+
+
+async def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]

@@ -1,0 +1,284 @@
+"""The API's end of the engine contract: completions on token ids, over HTTP.
+
+The contract is a part of what vLLM speaks, so the engine process may be ours or vLLM:
+
+    POST /v1/completions         prompt as token ids; answers at once or as a stream
+    POST /v1/load_lora_adapter   makes an adapter known under its id
+    GET  /health                 200 as soon as the engine works
+
+An engine may be starting, or being restarted after a crash. Its listening socket belongs to the
+supervisor, so connections then hang rather than fail. Requests wait for it, up to a deadline,
+and begin again as long as nothing of the answer has been passed on. A restarted engine knows no
+adapters: what it has forgotten is loaded again.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tunesmith.domain import errors
+from tunesmith.domain.generation import FinishReason, SamplingParams, TokenUsage
+
+log = logging.getLogger("tunesmith.api")
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 600.0  # between two signs of life during a completion
+RETRY_INTERVAL_S = 0.25
+TRUSTED_FOR_S = 2.0  # after a sign of life the engine is taken to be up for so long
+BROKEN_OFF = "The model's engine stopped in the middle of the answer. Send the request again."
+NOT_ANSWERING = "The model's engine doesn't answer. Try again in a moment."
+
+Json = dict[str, Any]  # a body of the engine contract
+
+
+@dataclass(frozen=True)
+class Adapter:
+    id: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """What an engine is asked for: `n` completions of one prompt."""
+
+    prompt: list[int]
+    params: SamplingParams
+    n: int = 1
+    adapter: Adapter | None = None  # None: the bare base model
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next part of completion number `index`; its last one has a finish reason."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One message of the engine: pieces of some completions, or at the end what was used."""
+
+    pieces: tuple[Piece, ...]
+    usage: TokenUsage | None
+
+
+class EngineClient:
+    """Talks to the engine of one base model.
+
+    `base_name` is what the engine calls the bare base model; `wait_s` how long a request waits
+    for an engine that isn't up.
+    """
+
+    def __init__(self, url: str, token: str | None, *, base_name: str, wait_s: float) -> None:
+        self._base_name = base_name
+        self._wait_s = wait_s
+        self._http = httpx2.AsyncClient(
+            base_url=url,
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            # The engine queues; a limit here would only hide its queue.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+            trust_env=False,  # no proxy between two parts of one service
+        )
+        self._loaded: set[str] = set()
+        self._loading = asyncio.Lock()
+        self._heard_at = float("-inf")
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def is_up(self, timeout_s: float) -> bool:
+        try:
+            answer = await self._http.get("/health", timeout=timeout_s)
+        except httpx2.TransportError:
+            return False
+        return answer.is_success
+
+    async def generate(self, request: CompletionRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
+        """The completions, chunk by chunk as they are made, or (not `stream`) in one chunk.
+
+        Raises InvalidRequest for what the engine refuses, Unavailable if it doesn't answer in
+        time or goes away in the middle of a stream. Closing the generator stops the engine.
+        """
+        deadline = time.monotonic() + self._wait_s
+        has_begun = False
+        while True:
+            await self._until_up(deadline)
+            try:
+                async with aclosing(self._attempt(request, stream)) as chunks:
+                    async for chunk in chunks:
+                        has_begun = True
+                        yield chunk
+                return
+            except httpx2.TransportError as error:
+                if has_begun:
+                    raise errors.Unavailable(BROKEN_OFF) from error
+                await self._note_silence(error, deadline)
+
+    async def forget_adapter(self, adapter_id: str) -> None:
+        """Tells the engine to drop an adapter that was deleted; an engine that isn't up has
+        nothing to drop."""
+        if adapter_id not in self._loaded:
+            return
+        self._loaded.discard(adapter_id)
+        try:
+            await self._http.post(
+                "/v1/unload_lora_adapter",
+                json={"lora_name": adapter_id},
+                timeout=CONNECT_TIMEOUT_S,
+            )
+        except httpx2.TransportError as error:
+            log.warning("could not unload adapter %s: %r", adapter_id, error)
+
+    async def _attempt(self, request: CompletionRequest, stream: bool) -> AsyncGenerator[Chunk]:
+        """One try. Raises httpx2.TransportError when the connection fails, at any point."""
+        response = await self._send(request, stream)
+        if response.status_code == 404 and request.adapter is not None:
+            # Restarted since we loaded the adapter, or it needed the room: once more.
+            await response.aclose()
+            self._loaded.discard(request.adapter.id)
+            response = await self._send(request, stream)
+        try:
+            if not response.is_success:
+                raise _refusal(response.status_code, await response.aread())
+            async for message in _messages(response, stream):
+                self._heard_at = time.monotonic()
+                yield _chunk(message)
+        finally:
+            await response.aclose()
+
+    async def _send(self, request: CompletionRequest, stream: bool) -> httpx2.Response:
+        if request.adapter is not None:
+            await self._load(request.adapter)
+        body = self._body(request, stream)
+        message = self._http.build_request("POST", "/v1/completions", json=body)
+        return await self._http.send(message, stream=True)
+
+    def _body(self, request: CompletionRequest, stream: bool) -> Json:
+        params = request.params
+        body: Json = {
+            "model": request.adapter.id if request.adapter else self._base_name,
+            "prompt": request.prompt,
+            "n": request.n,
+            "max_tokens": params.max_tokens,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "stop": list(params.stop),
+            "stop_token_ids": list(params.stop_token_ids),
+            "stream": stream,
+        }
+        if params.seed is not None:
+            body["seed"] = params.seed
+        if stream:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    async def _load(self, adapter: Adapter) -> None:
+        """Makes the adapter known to the engine, once."""
+        if adapter.id in self._loaded:
+            return
+        async with self._loading:
+            if adapter.id in self._loaded:  # by whoever had the lock before
+                return
+            answer = await self._http.post(
+                "/v1/load_lora_adapter",
+                json={"lora_name": adapter.id, "lora_path": str(adapter.folder)},
+            )
+            is_known_already = answer.status_code == 400 and "already" in answer.text
+            if not answer.is_success and not is_known_already:
+                log.error("engine refused adapter %s: %s", adapter.id, answer.text[:500])
+                raise errors.Unavailable("The tuned model could not be loaded. Try again later.")
+            self._loaded.add(adapter.id)
+
+    async def _until_up(self, deadline: float) -> None:
+        """Returns when the engine works. Raises Unavailable at the deadline.
+
+        Asked first, since a completion that hangs could also be one that takes its time.
+        """
+        while time.monotonic() - self._heard_at > TRUSTED_FOR_S:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise errors.Unavailable(NOT_ANSWERING)
+            if await self.is_up(left_s):
+                self._heard_at = time.monotonic()
+            else:
+                await asyncio.sleep(min(RETRY_INTERVAL_S, left_s))
+
+    async def _note_silence(self, error: httpx2.TransportError, deadline: float) -> None:
+        """The engine went away: all it had loaded is gone. Raises Unavailable at the deadline."""
+        log.warning("engine went away: %r", error)
+        self._heard_at = float("-inf")
+        self._loaded.clear()
+        if time.monotonic() >= deadline:
+            raise errors.Unavailable(NOT_ANSWERING) from error
+        await asyncio.sleep(RETRY_INTERVAL_S)
+
+
+async def _messages(response: httpx2.Response, stream: bool) -> AsyncIterator[Json]:
+    if not stream:
+        yield json.loads(await response.aread())
+        return
+    rest = b""
+    async for received in response.aiter_bytes():
+        # By hand: httpx2's own lines also end at U+2028 and its like, which a text may hold.
+        *lines, rest = (rest + received).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            yield json.loads(data)
+    raise httpx2.RemoteProtocolError("the stream ended without [DONE]")
+
+
+def _chunk(message: Json) -> Chunk:
+    if "error" in message:
+        raise errors.Unavailable(f"The model's engine failed: {message['error']['message']}")
+    pieces = tuple(
+        Piece(
+            index=choice["index"],
+            text=choice["text"],
+            finish_reason=FinishReason(choice["finish_reason"])
+            if choice["finish_reason"]
+            else None,
+        )
+        for choice in message["choices"]
+    )
+    usage = message.get("usage")
+    return Chunk(pieces, _usage(usage) if usage else None)
+
+
+def _usage(usage: Json) -> TokenUsage:
+    details = usage.get("prompt_tokens_details") or {}
+    return TokenUsage(
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        cached_tokens=details.get("cached_tokens") or 0,
+    )
+
+
+def _refusal(status: int, body: bytes) -> errors.TunesmithError:
+    """What an engine's error answer means for the client: its own doing only with status 400."""
+    try:
+        said: Json = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        said = {"message": body.decode(errors="replace")[:500]}
+    if status == 400:
+        return errors.InvalidRequest(
+            str(said.get("message")), param=said.get("param"), code=said.get("code")
+        )
+    if status in (429, 503):
+        return errors.Unavailable(str(said.get("message")))
+    log.error("engine answered %d: %s", status, said.get("message"))
+    return errors.Unavailable("The model's engine can't answer at the moment. Try again later.")

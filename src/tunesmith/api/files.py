@@ -1,0 +1,169 @@
+"""/v1/files (behaviour reference, section 2).
+
+An upload's content is never judged here: any name and any bytes are kept, and a job that uses the
+file says what is wrong with it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from tunesmith.api.auth import CallerDep
+from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.uploads import Upload, received_upload
+from tunesmith.domain import errors
+from tunesmith.domain.files import UPLOADABLE, FilePurpose, StoredFile
+from tunesmith.domain.tenancy import Caller
+from tunesmith.store.blobs import file_blob_key
+from tunesmith.wire.base import DeletedReply
+from tunesmith.wire.files import (
+    FileListReply,
+    FileReply,
+    file_deleted_reply,
+    file_list_reply,
+    file_reply,
+)
+
+MAX_PAGE = 10_000
+EXPIRES_AFTER_S = range(3600, 2_592_000 + 1)  # an hour to 30 days
+BATCH_EXPIRES_AFTER = timedelta(days=30)
+
+# `model`: the 0.28 client may send it along; it says nothing.
+KNOWN_FIELDS = {"purpose", "expires_after[anchor]", "expires_after[seconds]", "model"}
+
+router = APIRouter()
+
+
+@router.post("/files")
+async def create_file(request: Request, caller: CallerDep, services: ServicesDep) -> FileReply:
+    file_id = services.ids.file()
+    blob_key = file_blob_key(file_id)
+    async with received_upload(request, services, blob_key) as upload:
+        file = _stored_file(file_id, blob_key, upload, caller, services.clock())
+        await run_in_threadpool(services.store.files.add, file)
+    return file_reply(file)
+
+
+@router.get("/files")
+def list_files(
+    caller: CallerDep,
+    services: ServicesDep,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+    order: Literal["asc", "desc"] = "desc",
+    after: str | None = None,
+) -> FileListReply:
+    page = services.store.files.page(
+        caller.scope,
+        purpose=None if purpose is None else _purpose(purpose, tuple(FilePurpose)),
+        limit=limit,
+        ascending=order == "asc",
+        after=after,
+    )
+    return file_list_reply(page)
+
+
+@router.get("/files/{file_id}")
+def retrieve_file(file_id: str, caller: CallerDep, services: ServicesDep) -> FileReply:
+    return file_reply(find_file(services, caller, file_id))
+
+
+@router.delete("/files/{file_id}")
+def delete_file(file_id: str, caller: CallerDep, services: ServicesDep) -> DeletedReply:
+    if not services.store.files.delete(caller.scope, file_id):
+        raise _not_found(file_id)
+    return file_deleted_reply(file_id)
+
+
+@router.get("/files/{file_id}/content", response_class=Response)
+def retrieve_content(file_id: str, caller: CallerDep, services: ServicesDep) -> Response:
+    file = find_file(services, caller, file_id)
+    return StreamingResponse(
+        services.store.blobs.stream(file.blob_key),
+        media_type="application/octet-stream",
+        headers={
+            "content-disposition": attachment(file.filename),
+            "content-length": str(file.size_bytes),
+        },
+    )
+
+
+def find_file(services: Services, caller: Caller, file_id: str) -> StoredFile:
+    file = services.store.files.find(caller.scope, file_id)
+    if file is None:
+        raise _not_found(file_id)
+    return file
+
+
+def attachment(filename: str) -> str:
+    """A Content-Disposition that gives `filename` back, whatever is in it (RFC 6266): in ASCII for
+    old readers and, where that loses something, percent-encoded as well."""
+    plain = "".join(
+        c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in filename
+    )
+    if plain == filename:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _stored_file(
+    file_id: str, blob_key: str, upload: Upload, caller: Caller, now: datetime
+) -> StoredFile:
+    """The row for an upload. Raises InvalidRequest for a form that can't be used."""
+    unknown = sorted(upload.fields.keys() - KNOWN_FIELDS)
+    if unknown:
+        raise errors.InvalidRequest(
+            f"Additional properties are not allowed ('{unknown[0]}' was unexpected)"
+        )
+    if upload.size_bytes is None:
+        raise errors.InvalidRequest("'file' is a required property")
+    if "purpose" not in upload.fields:
+        raise errors.InvalidRequest("'purpose' is a required property")
+    purpose = _purpose(upload.fields["purpose"], UPLOADABLE)
+    return StoredFile(
+        id=file_id,
+        organization_id=caller.organization.id,
+        project_id=caller.project.id,
+        filename=upload.filename,
+        purpose=purpose,
+        size_bytes=upload.size_bytes,
+        created_at=now,
+        expires_at=_expires_at(upload.fields, purpose, now),
+        blob_key=blob_key,
+    )
+
+
+def _purpose(value: str, allowed: tuple[FilePurpose, ...]) -> FilePurpose:
+    if value not in allowed:
+        names = ", ".join(f"'{purpose.value}'" for purpose in allowed)
+        raise errors.InvalidRequest(
+            f"'{value[:100]}' is not one of [{names}] - 'purpose'", param="purpose"
+        )
+    return FilePurpose(value)
+
+
+def _expires_at(fields: Mapping[str, str], purpose: FilePurpose, now: datetime) -> datetime | None:
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return now + BATCH_EXPIRES_AFTER if purpose is FilePurpose.BATCH else None
+    if anchor != "created_at":
+        raise errors.InvalidRequest(
+            "Invalid 'expires_after[anchor]': the only supported value is 'created_at'.",
+            param="expires_after[anchor]",
+        )
+    if seconds is None or not seconds.isdecimal() or int(seconds[:20]) not in EXPIRES_AFTER_S:
+        raise errors.InvalidRequest(
+            f"Invalid 'expires_after[seconds]': expected an integer from {EXPIRES_AFTER_S[0]} "
+            f"to {EXPIRES_AFTER_S[-1]}.",
+            param="expires_after[seconds]",
+        )
+    return now + timedelta(seconds=int(seconds))
+
+
+def _not_found(file_id: str) -> errors.NotFound:
+    return errors.NotFound(f"No such File object: {file_id}", param="id")

@@ -1,0 +1,187 @@
+"""/v1/fine_tuning/jobs (behaviour reference, sections 4 to 7).
+
+Creating a job only checks what needs no look into the files: that they exist and are meant for
+training, and that the model can be trained. Their content is the worker's to judge, as the job's
+first stage.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from tunesmith.api import validation
+from tunesmith.api.auth import CallerDep
+from tunesmith.api.bodies import json_body
+from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.serving import ServedModel, find_model
+from tunesmith.domain import errors
+from tunesmith.domain.files import FilePurpose, StoredFile
+from tunesmith.domain.jobs import Job, JobStatus, NewEvent
+from tunesmith.domain.models import clean_suffix
+from tunesmith.domain.tenancy import Caller
+from tunesmith.wire.checkpoints import CheckpointListReply, checkpoint_list_reply
+from tunesmith.wire.events import EventListReply, event_list_reply
+from tunesmith.wire.jobs import CreateJobRequest, JobListReply, JobReply, job_list_reply, job_reply
+
+MAX_PAGE = 10_000
+METADATA_PREFIX, METADATA_SUFFIX = "metadata[", "]"
+
+router = APIRouter()
+
+Body = Annotated[CreateJobRequest, Depends(json_body(CreateJobRequest, validation.job_refusal))]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+
+
+@router.post("/fine_tuning/jobs")
+def create_job(caller: CallerDep, services: ServicesDep, body: Body) -> JobReply:
+    job = _new_job(services, caller, body)
+    services.store.jobs.create(job, [NewEvent(f"Created fine-tuning job: {job.id}")])
+    return job_reply(job)
+
+
+@router.get("/fine_tuning/jobs")
+def list_jobs(
+    request: Request,
+    caller: CallerDep,
+    services: ServicesDep,
+    limit: Limit = 20,
+    after: str | None = None,
+) -> JobListReply:
+    metadata, without_metadata = _metadata_filter(request)
+    page = services.store.jobs.page(
+        caller.scope,
+        limit=limit,
+        after=after,
+        metadata=metadata,
+        without_metadata=without_metadata,
+    )
+    return job_list_reply(page)
+
+
+@router.get("/fine_tuning/jobs/{job_id}")
+def retrieve_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
+    return job_reply(_find_job(services, caller, job_id))
+
+
+@router.post("/fine_tuning/jobs/{job_id}/cancel")
+def cancel_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
+    """A body, should there be one, means nothing and isn't read."""
+    job = services.store.jobs.cancel(caller.scope, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job_reply(job)
+
+
+@router.get("/fine_tuning/jobs/{job_id}/events")
+def list_events(
+    job_id: str,
+    caller: CallerDep,
+    services: ServicesDep,
+    limit: Limit = 20,
+    after: str | None = None,
+) -> EventListReply:
+    job = _find_job(services, caller, job_id)
+    return event_list_reply(services.store.events.page(job.id, limit=limit, after=after))
+
+
+@router.get("/fine_tuning/jobs/{job_id}/checkpoints")
+def list_checkpoints(
+    job_id: str,
+    caller: CallerDep,
+    services: ServicesDep,
+    limit: Limit = 10,
+    after: str | None = None,
+) -> CheckpointListReply:
+    job = _find_job(services, caller, job_id)
+    return checkpoint_list_reply(services.store.checkpoints.page(job.id, limit=limit, after=after))
+
+
+def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
+    """The job that a request asks for, not stored yet. Raises InvalidRequest."""
+    method = body.asked_method()
+    if body.suffix is not None:
+        clean_suffix(body.suffix)  # refuses what can't become a part of a name
+    training = _training_file(services, caller, body.training_file, "training_file")
+    validation_file = (
+        _training_file(services, caller, body.validation_file, "validation_file")
+        if body.validation_file is not None
+        else None
+    )
+    model = _trainable_model(services, caller, body.model)
+    return Job(
+        id=services.ids.job(),
+        organization_id=caller.organization.id,
+        project_id=caller.project.id,
+        created_at=services.clock(),
+        status=JobStatus.VALIDATING_FILES,
+        model=model.name,
+        base_model=model.base.name,
+        method=method,
+        has_method=body.method is not None,
+        hyperparameters=body.asked_hyperparameters(),
+        seed=services.ids.seed() if body.seed is None else body.seed,
+        suffix=body.suffix,
+        metadata=body.metadata,
+        integrations=body.asked_integrations(),
+        training_file_id=training.id,
+        training_blob=training.blob_key,
+        validation_file_id=validation_file.id if validation_file else None,
+        validation_blob=validation_file.blob_key if validation_file else None,
+        parent_adapter_id=model.tuned.adapter_id if model.tuned else None,
+    )
+
+
+def _training_file(services: Services, caller: Caller, file_id: str, param: str) -> StoredFile:
+    file = services.store.files.find(caller.scope, file_id)
+    if file is None:
+        raise errors.InvalidRequest(f"invalid {param}: {file_id}", param=param)
+    if file.purpose is not FilePurpose.FINE_TUNE:
+        raise errors.InvalidRequest(
+            f"File '{file_id}' has purpose '{file.purpose.value}', expected 'fine-tune'. Upload it "
+            "again with that purpose.",
+            param=param,
+        )
+    return file
+
+
+def _trainable_model(services: Services, caller: Caller, name: str) -> ServedModel:
+    model = find_model(services.store, services.catalog, caller.scope, name)
+    if model is None:
+        raise errors.InvalidRequest(
+            f"Model {name} is not available for fine-tuning or does not exist.",
+            param="model",
+            code="model_not_available",
+        )
+    return model
+
+
+def _find_job(services: Services, caller: Caller, job_id: str) -> Job:
+    job = services.store.jobs.find(caller.scope, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job
+
+
+def _not_found(job_id: str) -> errors.NotFound:
+    """The names are of the API before this one; clients rely on them all the same."""
+    return errors.NotFound(
+        f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
+    )
+
+
+def _metadata_filter(request: Request) -> tuple[Mapping[str, str] | None, bool]:
+    """`metadata[k]=v`, any number of them, or `metadata=null` for jobs without metadata."""
+    pairs = {
+        name[len(METADATA_PREFIX) : -len(METADATA_SUFFIX)]: value
+        for name, value in request.query_params.multi_items()
+        if name.startswith(METADATA_PREFIX) and name.endswith(METADATA_SUFFIX)
+    }
+    plain = request.query_params.get("metadata")
+    if plain not in (None, "", "null"):
+        raise errors.InvalidRequest(
+            "Invalid 'metadata': filter by pairs, as in metadata[key]=value, or by metadata=null "
+            "for jobs without metadata.",
+            param="metadata",
+        )
+    return pairs or None, plain == "null"

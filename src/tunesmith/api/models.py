@@ -1,0 +1,86 @@
+"""/v1/models (behaviour reference, section 14).
+
+A model's name may hold `:` and even `/`; both arrive here decoded, however the client wrote them.
+"""
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+
+from tunesmith.api.auth import CallerDep
+from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.errors import invalid_url
+from tunesmith.api.serving import ServedModel, find_model
+from tunesmith.domain import errors
+from tunesmith.domain.tenancy import Caller
+from tunesmith.wire.base import DeletedReply
+from tunesmith.wire.models import (
+    ModelListReply,
+    ModelReply,
+    base_model_reply,
+    model_deleted_reply,
+    tuned_model_reply,
+)
+
+router = APIRouter()
+
+
+@router.get("/models")
+def list_models(caller: CallerDep, services: ServicesDep) -> ModelListReply:
+    since, owner = caller.organization.created_at, caller.organization.name
+    replies = []
+    for base in services.catalog.entries.values():
+        replies += [base_model_reply(name, since) for name in (base.name, *base.aliases)]
+    replies += [
+        tuned_model_reply(model, owner) for model in services.store.tuned_models.all(caller.scope)
+    ]
+    return ModelListReply(data=replies)
+
+
+@router.get("/models/{name:path}")
+def retrieve_model(
+    name: str, request: Request, caller: CallerDep, services: ServicesDep
+) -> ModelReply:
+    model = _find(request, services, caller, name)
+    if model.tuned is None:
+        return base_model_reply(name, caller.organization.created_at)
+    return tuned_model_reply(model.tuned, caller.organization.name)
+
+
+@router.delete("/models/{name:path}")
+async def delete_model(
+    name: str, request: Request, caller: CallerDep, services: ServicesDep
+) -> DeletedReply:
+    model = await run_in_threadpool(_delete, request, services, caller, name)
+    adapter = services.models.adapter(model)
+    assert adapter is not None, "only tuned models can be deleted"
+    await services.models.engine(model.base).forget_adapter(adapter.id)
+    return model_deleted_reply(name)
+
+
+def _delete(request: Request, services: Services, caller: Caller, name: str) -> ServedModel:
+    model = _find(request, services, caller, name)
+    if model.tuned is None:
+        raise errors.Forbidden(
+            f"The model '{name}' is a base model of this service and can't be deleted. Only "
+            "fine-tuned models can.",
+            param="model",
+        )
+    if not services.store.tuned_models.delete(caller.scope, name):
+        raise _not_found(name)
+    services.models.remove_adapter(model.tuned.adapter_id)
+    return model
+
+
+def _find(request: Request, services: Services, caller: Caller, name: str) -> ServedModel:
+    if not name:
+        raise invalid_url(request)
+    model = find_model(services.store, services.catalog, caller.scope, name)
+    if model is None:
+        raise _not_found(name)
+    return model
+
+
+def _not_found(name: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"The model '{name}' does not exist", param="model", code="model_not_found"
+    )

@@ -1,0 +1,140 @@
+"""What stands behind a model's name: base model, adapter, renderer, engine.
+
+Several catalogue entries may share one source of weights; renderer and engine belong to the
+source. Renderers are read from disk in the background after the start, or when first needed.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.api.engines import Adapter, EngineClient
+from tunesmith.domain import errors
+from tunesmith.domain.models import BaseModel, Catalog, TunedModel
+from tunesmith.domain.tenancy import Scope
+from tunesmith.modeling.shape import read_shape
+from tunesmith.store.store import Store
+
+if TYPE_CHECKING:
+    from tunesmith.datasets.render import Renderer
+
+log = logging.getLogger("tunesmith.api")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that a caller may use: a base model, or a tuned one of its project."""
+
+    name: str  # as replies give it: aliases resolved
+    base: BaseModel
+    tuned: TunedModel | None = None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is read from a folder of weights before its engine can be asked anything."""
+
+    renderer: "Renderer"
+    max_positions: int
+
+
+class ModelDirectory:
+    """Engines by source, and what is read from each source's folder.
+
+    `always_on` are the sources whose engine starts with the service; any other starts at its
+    first request, so nothing here may knock at it just to see whether it is there.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[str, EngineClient],
+        shelf: AdapterShelf,
+        always_on: Collection[str] = (),
+    ) -> None:
+        self._engines = engines
+        self._shelf = shelf
+        self._always_on = always_on
+        self._sources: dict[str, _Source] = {}
+        self._lock = threading.Lock()
+
+    def renderer(self, base: BaseModel) -> "Renderer":
+        """Blocks while it is read. Raises UnsupportedModel for a folder that can't be used."""
+        return self._source(base.source).renderer
+
+    def context_length(self, base: BaseModel) -> int:
+        """Tokens of prompt and completion together: what the catalogue says, within what the
+        weights allow."""
+        possible = self._source(base.source).max_positions
+        return min(base.inference_context or possible, possible)
+
+    def engine(self, base: BaseModel) -> EngineClient:
+        return self._engines[base.source]
+
+    def adapter(self, model: ServedModel) -> Adapter | None:
+        if model.tuned is None:
+            return None
+        adapter_id = model.tuned.adapter_id
+        # The engine may run in another folder than we do.
+        return Adapter(adapter_id, self._shelf.path(adapter_id).resolve())
+
+    def remove_adapter(self, adapter_id: str) -> None:
+        """Deletes the files of a deleted model."""
+        self._shelf.remove(adapter_id)
+
+    def preload(self) -> None:
+        """Reads all sources in the background."""
+        threading.Thread(target=self._read_all, name="preload", daemon=True).start()
+
+    async def silent_engines(self, timeout_s: float) -> list[str]:
+        """The sources whose engine should answer and doesn't."""
+        sources = list(self._always_on)
+        answers = [self._engines[source].is_up(timeout_s) for source in sources]
+        are_up = await asyncio.gather(*answers)
+        return [source for source, is_up in zip(sources, are_up, strict=True) if not is_up]
+
+    async def close(self) -> None:
+        for engine in self._engines.values():
+            await engine.close()
+
+    def _source(self, source: str) -> _Source:
+        if source not in self._sources:
+            with self._lock:  # whoever comes first reads; the others wait for that
+                if source not in self._sources:
+                    self._sources[source] = _read(Path(source))
+        return self._sources[source]
+
+    def _read_all(self) -> None:
+        for source in self._engines:
+            try:
+                self._source(source)
+            except errors.TunesmithError as error:
+                log.error("%s can't be used: %s", source, error)
+
+
+def find_model(store: Store, catalog: Catalog, scope: Scope, name: str) -> ServedModel | None:
+    """The model that `name` means to callers of this scope."""
+    base = catalog.find(name)
+    if base is not None:
+        return ServedModel(base.name, base)
+    tuned = store.tuned_models.find(scope, name)
+    if tuned is None:
+        return None
+    base = catalog.find(tuned.base_model)
+    if base is None:
+        raise errors.Unavailable(
+            f"The base model {tuned.base_model} of '{name}' is not in this installation's "
+            "catalogue. Its operator can put it back into models.toml."
+        )
+    return ServedModel(tuned.name, base, tuned)
+
+
+def _read(folder: Path) -> _Source:
+    # Here and not above: it costs a tenth of the time that the process takes to answer at all.
+    from tunesmith.datasets.render import Renderer
+
+    return _Source(Renderer.load(folder), read_shape(folder).max_positions)

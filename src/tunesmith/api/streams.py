@@ -1,0 +1,66 @@
+"""Answers that end when their reader does.
+
+A generation costs the engine's time until it is told to stop. So both kinds of answer, a stream
+and one whole object, run beside a look-out for the client's disconnect and are cancelled by it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+
+
+class EventStream(Response):
+    """Server-sent events. Nothing is sent before the first one is there, so an error until then
+    is answered like any other, with its own status."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        # The last header keeps nginx from collecting the stream.
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await unless_disconnected(receive, self._stream(send))
+        except ClientDisconnect:
+            return  # nobody is left to tell
+
+    async def _stream(self, send: Send) -> None:
+        async with aclosing(self._events) as events:
+            event = await anext(events)
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            async for event in events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives. Cancels it and raises ClientDisconnect when the client goes away; the
+    request's body must have been read before."""
+    task = asyncio.create_task(work)
+    look_out = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait({task, look_out}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        for each in (task, look_out):
+            each.cancel()
+        await asyncio.gather(task, look_out, return_exceptions=True)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,66 @@
+"""What all wire types share: how strict requests are, and how replies and lists look."""
+
+from datetime import datetime
+from typing import Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Request(BaseModel):
+    """Something a client sends. Unknown keys, wrong types and non-finite numbers are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+
+class Reply(BaseModel):
+    """Something we send."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class ListReply(Reply, Generic[T]):
+    """A page of a list whose clients go on by the id of its last item."""
+
+    object: Literal["list"] = "list"
+    data: list[T]
+    has_more: bool
+
+
+class IdentifiedListReply(ListReply[T], Generic[T]):
+    """A page that also says which ids it begins and ends with; null on an empty page."""
+
+    first_id: str | None = None
+    last_id: str | None = None
+
+    @classmethod
+    def of(cls, items: list[T], ids: list[str], has_more: bool) -> Self:
+        first, last = (ids[0], ids[-1]) if ids else (None, None)
+        return cls(data=items, has_more=has_more, first_id=first, last_id=last)
+
+
+class DeletedReply(Reply):
+    id: str
+    object: str
+    deleted: bool = True
+
+
+def unix_seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def unix_seconds_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else unix_seconds(moment)
+
+
+def is_none(value: object) -> bool:
+    """For `Field(exclude_if=…)`: the key is left out instead of sent as null."""
+    return value is None

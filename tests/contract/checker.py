@@ -1,0 +1,187 @@
+"""Holds every answer that the tests receive against OpenAI's own description.
+
+`CheckedTransport` sits under the SDK (or a plain client): whatever comes back is validated before
+the test sees it, by the vendored schemas (`openai_schemas.json`, made by `trim_spec.py`) and by
+the official SDK's types in strict mode. `CONTRADICTIONS` are the only exceptions.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from jsonschema import Draft202012Validator
+from openai.types import FileDeleted, FileObject, Model, ModelDeleted
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from pydantic import TypeAdapter
+
+SCHEMAS = Path(__file__).with_name("openai_schemas.json")
+ERROR_KEYS = {"message", "type", "param", "code"}
+
+# Where the service contradicts its description (behaviour reference, section 24.1): properties
+# that may also be null. Those of what isn't built yet come with it.
+CONTRADICTIONS = (
+    ("OpenAIFile", "status_details"),
+    ("OpenAIFile", "expires_at"),
+    ("FineTuningJobEvent", "data"),
+    ("FineTuningJob", "method"),
+    ("ListFilesResponse", "first_id"),
+    ("ListFilesResponse", "last_id"),
+    ("CreateChatCompletionStreamResponse", "usage"),
+)
+
+# Schema → the SDK's type of the answer, or of each item of its `data`.
+SDK_TYPES: Mapping[str, type] = {
+    "OpenAIFile": FileObject,
+    "ListFilesResponse": FileObject,
+    "DeleteFileResponse": FileDeleted,
+    "FineTuningJob": FineTuningJob,
+    "ListPaginatedFineTuningJobsResponse": FineTuningJob,
+    "ListFineTuningJobEventsResponse": FineTuningJobEvent,
+    "ListFineTuningJobCheckpointsResponse": FineTuningJobCheckpoint,
+    "Model": Model,
+    "ListModelsResponse": Model,
+    "DeleteModelResponse": ModelDeleted,
+    "CreateChatCompletionResponse": ChatCompletion,
+    "CreateChatCompletionStreamResponse": ChatCompletionChunk,
+}
+
+
+class ContractBroken(AssertionError):
+    """An answer is not what OpenAI's description says."""
+
+
+def check_answer(method: str, path: str, response: httpx2.Response, body: bytes) -> None:
+    """Raises ContractBroken unless the answer is what the description says about this route."""
+    request_id = response.headers.get("x-request-id", "")
+    _claim(re.fullmatch(r"req_[0-9a-f]{32}", request_id), f"request id {request_id!r}")
+    _claim(response.headers.get("openai-version") == "2020-10-01", "openai-version")
+    content_type = response.headers.get("content-type", "").partition(";")[0]
+    if response.status_code >= 400:
+        _claim(content_type == "application/json", f"an error of type {content_type}")
+        check_error(json.loads(body))
+        return
+    _claim(response.status_code == 200, f"status {response.status_code} for a success")
+    schema = _answer_schema(method, path, content_type)
+    if schema is None:
+        return
+    for item in _messages(content_type, body):
+        if "error" in item and schema == "CreateChatCompletionStreamResponse":
+            check_error(item)
+        else:
+            check_schema(schema, item)
+
+
+def check_error(body: Any) -> None:
+    check_schema("ErrorResponse", body)
+    _claim(body.keys() == {"error"} and body["error"].keys() == ERROR_KEYS, f"keys of {body}")
+
+
+def check_schema(name: str, value: Any) -> None:
+    """Raises ContractBroken unless `value` is a `name` of the description and of the SDK."""
+    error = next(_validator(name).iter_errors(value), None)
+    _claim(error is None, f"{name}: {error and error.message} at {error and error.json_path}")
+    if name in SDK_TYPES:
+        adapter: TypeAdapter[Any] = TypeAdapter(SDK_TYPES[name])
+        for item in value["data"] if "data" in value and name.startswith("List") else [value]:
+            adapter.validate_json(json.dumps(item), strict=True)
+
+
+class CheckedTransport(httpx2.BaseTransport):
+    """An HTTP transport that lets nothing of /v1 through unchecked."""
+
+    def __init__(self) -> None:
+        self._wire = httpx2.HTTPTransport()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = self._wire.handle_request(request)
+        method, path = request.method, request.url.path
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            assert isinstance(response.stream, httpx2.SyncByteStream)
+            response.stream = _CheckedStream(method, path, response, response.stream)
+        elif path.startswith("/v1/"):
+            check_answer(method, path, response, response.read())
+        return response
+
+    def close(self) -> None:
+        self._wire.close()
+
+
+class _CheckedStream(httpx2.SyncByteStream):
+    """Checks a stream once all of it has passed; one that its reader leaves early isn't."""
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        response: httpx2.Response,
+        stream: httpx2.SyncByteStream,
+    ) -> None:
+        self._about = (method, path, response)
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen = b""
+        for chunk in self._stream:
+            seen += chunk
+            if seen.endswith(b"data: [DONE]\n\n"):  # the SDK reads no further
+                check_answer(*self._about, seen)
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _messages(content_type: str, body: bytes) -> Iterator[Any]:
+    if content_type != "text/event-stream":
+        yield json.loads(body)
+        return
+    events = body.decode().split("\n\n")
+    _claim(events[-2:] == ["data: [DONE]", ""], f"a stream that ends in {events[-2:]}")
+    for event in events[:-2]:
+        _claim(event.startswith("data: "), f"an event without data: {event!r}")
+        yield json.loads(event.removeprefix("data: "))
+
+
+def _answer_schema(method: str, path: str, content_type: str) -> str | None:
+    """The schema of a successful answer; None for a route that answers with bytes."""
+    for operation, kinds in _description()["answers"].items():
+        its_method, template = operation.split()
+        pattern = re.sub(r"\{[a-z_]+\}", "[^/]+", "/v1" + template)
+        if "{model}" in template:
+            pattern = "/v1/models/.+"
+        if method == its_method and re.fullmatch(pattern, path):
+            _claim(content_type in kinds, f"{operation} answers with {content_type}")
+            name: str = kinds[content_type]
+            return name
+    _claim(path.endswith("/content"), f"{method} {path} is not in the description")
+    return None
+
+
+@cache
+def _description() -> Any:
+    description = json.loads(SCHEMAS.read_text(encoding="utf-8"))
+    for schema, name in CONTRADICTIONS:
+        properties = description["schemas"][schema]["properties"]
+        properties[name] = {"anyOf": [properties[name], {"type": "null"}]}
+    return description
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    schema = {
+        "$ref": f"#/components/schemas/{name}",
+        "components": {"schemas": _description()["schemas"]},
+    }
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def _claim(is_true: object, what: str) -> None:
+    if not is_true:
+        raise ContractBroken(what)

@@ -1,0 +1,94 @@
+"""Makes `openai_schemas.json` from OpenAI's description: what this surface answers, nothing else.
+
+    python tests/contract/trim_spec.py openapi.json
+
+Kept are, for each operation that we offer, the schemas of its successful answers, and whatever
+they refer to. Prose is dropped. Two leftovers of OpenAPI 3.0 in the description, which calls
+itself 3.1, are turned into JSON Schema: `nullable` and boolean `exclusiveMinimum`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+OUTPUT = Path(__file__).with_name("openai_schemas.json")
+OPERATIONS = (
+    "POST /files",
+    "GET /files",
+    "GET /files/{file_id}",
+    "DELETE /files/{file_id}",
+    "POST /fine_tuning/jobs",
+    "GET /fine_tuning/jobs",
+    "GET /fine_tuning/jobs/{fine_tuning_job_id}",
+    "POST /fine_tuning/jobs/{fine_tuning_job_id}/cancel",
+    "GET /fine_tuning/jobs/{fine_tuning_job_id}/events",
+    "GET /fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
+    "GET /models",
+    "GET /models/{model}",
+    "DELETE /models/{model}",
+    "POST /chat/completions",
+)
+ERROR_SCHEMA = "ErrorResponse"
+PROSE = {"description", "example", "examples", "deprecated", "title", "externalDocs", "default"}
+REF = "#/components/schemas/"
+
+
+def trimmed(spec: dict[str, Any]) -> dict[str, Any]:
+    answers = {operation: _answers(spec, operation) for operation in OPERATIONS}
+    schemas: dict[str, Any] = {}
+    waiting = [ERROR_SCHEMA, *(name for kinds in answers.values() for name in kinds.values())]
+    while waiting:
+        name = waiting.pop()
+        if name not in schemas:
+            schemas[name] = _plain(spec["components"]["schemas"][name])
+            waiting += _references(schemas[name])
+    return {
+        "source": f"OpenAI's OpenAPI description, version {spec['info']['version']}",
+        "answers": answers,
+        "schemas": dict(sorted(schemas.items())),
+    }
+
+
+def _answers(spec: dict[str, Any], operation: str) -> dict[str, str]:
+    """Content type → schema name, of status 200."""
+    method, path = operation.split()
+    content = spec["paths"][path][method.lower()]["responses"]["200"]["content"]
+    return {kind: value["schema"]["$ref"].removeprefix(REF) for kind, value in content.items()}
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_plain(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if not _is_prose(key, value)}
+    is_nullable = kept.pop("nullable", False)
+    if kept.get("exclusiveMinimum") is True:
+        kept["exclusiveMinimum"] = kept.pop("minimum")
+    # The names of properties are not keywords: only their schemas are looked into.
+    plain = {
+        key: {name: _plain(value) for name, value in part.items()}
+        if key == "properties"
+        else _plain(part)
+        for key, part in kept.items()
+    }
+    return {"anyOf": [plain, {"type": "null"}]} if is_nullable else plain
+
+
+def _is_prose(key: str, value: Any) -> bool:
+    return key.startswith("x-") or key in PROSE or (key == "discriminator" and bool(value))
+
+
+def _references(schema: Any) -> list[str]:
+    if isinstance(schema, list):
+        return [name for item in schema for name in _references(item)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema["$ref"].removeprefix(REF)] if isinstance(schema.get("$ref"), str) else []
+    return own + [name for value in schema.values() for name in _references(value)]
+
+
+if __name__ == "__main__":
+    spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    OUTPUT.write_text(json.dumps(trimmed(spec), indent=1) + "\n", encoding="utf-8")
