@@ -71,7 +71,7 @@ def _checked(path: Path, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     unknown = set(entry) - _FIELDS
     if unknown:
         raise BadSetting(
-            f"{where}: unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(_FIELDS))}."
+            f"{where}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(_FIELDS))}."
         )
     checked = dict(entry)
     if "source" in checked:

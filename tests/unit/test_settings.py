@@ -40,7 +40,8 @@ def test_packaged_names_answer_with_the_embedded_base(tmp_path: Path) -> None:
     catalog = read_catalog(tmp_path)
     tiny = catalog.find("tunesmith-tiny")
     alias = catalog.find("gpt-4o-mini")
-    assert tiny and alias
+    assert tiny
+    assert alias
     assert alias.name == "gpt-4o-mini-2024-07-18"
     assert alias.source == tiny.source
     assert catalog.sources() == (tiny.source,)
@@ -55,7 +56,8 @@ def test_operator_points_a_name_at_other_weights(tmp_path: Path) -> None:
     catalog = read_catalog(tmp_path)
     for name in ("gpt-4o-mini", "s"):
         entry = catalog.find(name)
-        assert entry and entry.source == str(folder.resolve())
+        assert entry
+        assert entry.source == str(folder.resolve())
 
 
 @pytest.mark.parametrize(

@@ -120,4 +120,4 @@ def reference_learning_rate(hidden_size: int) -> float:
     Machines published for LoRA on Llama models, anchored at 2.5e-4 for a hidden size of 2048:
     256 → 1.3e-3 (what `tunesmith-tiny` was measured with), 4096 → 1.5e-4.
     """
-    return 2.5e-4 * (2048 / hidden_size) ** 0.781
+    return 2.5e-4 * math.pow(2048 / hidden_size, 0.781)

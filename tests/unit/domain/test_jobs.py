@@ -30,7 +30,10 @@ def test_metrics_that_were_not_measured_are_absent() -> None:
 
 def test_ids_have_openai_shapes() -> None:
     ids = Ids()
-    assert ids.job().startswith("ftjob-") and len(ids.job()) == 6 + 24
-    assert ids.request().startswith("req_") and len(ids.request()) == 4 + 32
-    assert set(ids.adapter()) <= set(BASE62) and len(ids.adapter()) == 8
+    assert ids.job().startswith("ftjob-")
+    assert len(ids.job()) == 6 + 24
+    assert ids.request().startswith("req_")
+    assert len(ids.request()) == 4 + 32
+    assert set(ids.adapter()) <= set(BASE62)
+    assert len(ids.adapter()) == 8
     assert len({ids.file() for _ in range(100)}) == 100

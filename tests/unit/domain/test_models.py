@@ -13,14 +13,18 @@ def test_tuned_name_without_suffix_keeps_both_colons() -> None:
 
 
 def test_checkpoint_name_says_its_step() -> None:
-    assert models.checkpoint_name("gpt-4o-mini-2024-07-18", "personal", "suffix", "9uJPavMj", 200) == (
-        "ft:gpt-4o-mini-2024-07-18:personal:suffix:9uJPavMj:ckpt-step-200"
-    )
+    assert models.checkpoint_name(
+        "gpt-4o-mini-2024-07-18", "personal", "suffix", "9uJPavMj", 200
+    ) == ("ft:gpt-4o-mini-2024-07-18:personal:suffix:9uJPavMj:ckpt-step-200")
 
 
 @pytest.mark.parametrize(
     ("suffix", "cleaned"),
-    [("custom-model_name1", "custom-model_name1"), ("my model!", "my-model-"), ("a" * 64, "a" * 64)],
+    [
+        ("custom-model_name1", "custom-model_name1"),
+        ("my model!", "my-model-"),
+        ("a" * 64, "a" * 64),
+    ],
 )
 def test_suffix_keeps_what_may_stand_in_a_name(suffix: str, cleaned: str) -> None:
     assert models.clean_suffix(suffix) == cleaned
@@ -34,9 +38,7 @@ def test_unusable_suffix_is_refused(suffix: str) -> None:
 
 
 def test_catalogue_finds_by_alias_and_lists_each_source_once() -> None:
-    catalog = Catalog(
-        [BaseModel("a-2024", "weights", aliases=("a",)), BaseModel("b", "weights")]
-    )
+    catalog = Catalog([BaseModel("a-2024", "weights", aliases=("a",)), BaseModel("b", "weights")])
     assert catalog.find("a") is catalog.find("a-2024") is catalog.entries["a-2024"]
     assert catalog.find("c") is None
     assert catalog.sources() == ("weights",)

@@ -1,0 +1,157 @@
+"""Where everything is built and connected: one function for each part of the service.
+
+Settings are read once, by the command line, and handed down from here in slices. Torch is
+imported inside the functions of the parts that need it, never for the API.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tunesmith.catalog import read_catalog, source_of
+from tunesmith.domain.ids import Ids
+from tunesmith.settings import Settings
+from tunesmith.store.store import Store, open_store
+from tunesmith.store.tenants import new_key
+
+log = logging.getLogger("tunesmith")
+
+KEY_FILE = "api-key"
+ADAPTERS_FOLDER = "adapters"
+RUNS_FOLDER = "runs"
+BASE_NAME = "base"  # what an engine calls its bare base model
+SHUTDOWN_GRACE_S = 5
+IDS = Ids()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextmanager
+def open_service(settings: Settings) -> Iterator[Store]:
+    """The store, migrated, with the first organisation and its key in place."""
+    store = open_store(settings.data_dir, ids=IDS, clock=now)
+    with closing(store):
+        with (settings.data_dir / f"{KEY_FILE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts must not make two keys
+            _bootstrap(store, settings)
+        yield store
+
+
+def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[str, str]) -> None:
+    """Runs the API on `listener` until SIGTERM; `engine_urls`: folder of weights → URL."""
+    import uvicorn
+
+    from tunesmith.adapters.shelf import AdapterShelf
+    from tunesmith.api.app import create_api
+    from tunesmith.api.context import ApiLimits
+    from tunesmith.api.engines import EngineClient
+    from tunesmith.api.serving import ModelDirectory
+
+    catalog = read_catalog(settings.data_dir)
+    engines = {
+        source: EngineClient(
+            url, settings.engine_token, base_name=BASE_NAME, wait_s=settings.engine_wait_s
+        )
+        for source, url in engine_urls.items()
+    }
+    shelf = AdapterShelf(settings.data_dir / ADAPTERS_FOLDER)
+    default = source_of(catalog, settings.default_model)
+    models = ModelDirectory(engines, shelf, always_on={default} & engines.keys())
+    limits = ApiLimits(settings.max_upload_bytes, settings.max_body_bytes)
+    with open_service(settings) as store:
+        api = create_api(store, catalog, models, IDS, now, limits)
+        # uvicorn handles these two, and then raises them again for whoever was there before.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        config = uvicorn.Config(
+            api,
+            http="h11",  # bounds the size of headers, which httptools doesn't
+            log_level="warning",
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def serve_engine(settings: Settings, listener: socket.socket, source: str | None) -> None:
+    """Runs the engine of a folder of weights (None: the default model's) until SIGTERM."""
+    from tunesmith.inference.process import EngineOptions
+    from tunesmith.inference.process import serve_engine as run_engine
+
+    adapters_folder = settings.data_dir / ADAPTERS_FOLDER
+    adapters_folder.mkdir(parents=True, exist_ok=True)
+    default = source_of(read_catalog(settings.data_dir), settings.default_model)
+    options = EngineOptions(
+        source=Path(source or default),
+        base_name=BASE_NAME,
+        adapters_folder=adapters_folder,
+        token=settings.engine_token,
+        device=settings.device,
+        num_threads=settings.num_threads,
+        cache_tokens=settings.engine_cache_tokens,
+        max_sequences=settings.engine_max_sequences,
+        max_step_tokens=settings.engine_step_tokens,
+        num_adapter_slots=settings.engine_adapter_slots,
+    )
+    run_engine(options, listener)
+
+
+def run_worker(settings: Settings) -> None:
+    """Runs a trainer until SIGTERM or SIGINT; a job in hand is put back with a snapshot."""
+    from tunesmith.adapters.shelf import AdapterShelf
+    from tunesmith.jobs.bench import Bench
+    from tunesmith.jobs.stages import Workshop
+    from tunesmith.jobs.worker import Worker
+    from tunesmith.modeling.device import set_up_process
+
+    set_up_process(settings.num_threads)
+    store = open_store(settings.data_dir, ids=IDS, clock=now)
+    with closing(store):
+        workshop = Workshop(
+            store=store,
+            ids=IDS,
+            clock=now,
+            catalog=read_catalog(settings.data_dir),
+            shelf=AdapterShelf(settings.data_dir / ADAPTERS_FOLDER),
+            runs_folder=settings.data_dir / RUNS_FOLDER,
+            bench=Bench(settings.device, settings.idle_unload_s),
+            reported_lines=settings.reported_lines,
+            snapshot_interval_s=settings.snapshot_interval_s,
+            result_file_format=settings.result_file_format,
+        )
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        worker = Worker(workshop, name, settings.lease_s)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        worker.run()
+
+
+def _bootstrap(store: Store, settings: Settings) -> None:
+    """The first organisation and its admin key: from the environment, from the last start, or
+    new. A new one is printed, once."""
+    path = settings.data_dir / KEY_FILE
+    kept = path.read_text().strip() if path.is_file() else None
+    key = settings.api_key or kept or new_key()
+    if key != kept:
+        _keep_secret(path, key)
+    store.tenants.ensure_first(settings.org_name, key)
+    if kept is None and settings.api_key is None:
+        print(f"Your API key, kept in {path}: {key}", flush=True)
+
+
+def _keep_secret(path: Path, text: str) -> None:
+    """Written under another name first: never half a key, never readable by others."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)

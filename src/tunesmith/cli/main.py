@@ -1,0 +1,297 @@
+"""The `tunesmith` command.
+
+Results go to stdout, everything else to stderr. Commands import what they need when they run:
+`--help` and the supervisor must not pay for a web framework, nor the API for torch.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from tunesmith import __version__
+from tunesmith.domain.errors import TunesmithError
+from tunesmith.settings import Settings, help_text, read_settings
+
+app = typer.Typer(
+    name="tunesmith",
+    help="Self-hosted fine-tuning behind OpenAI's API: keep your code, change base_url.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+app.add_typer(keys, name="keys")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _option(name: str, *flags: str) -> Any:  # typer's own helper returns Any
+    return typer.Option(
+        *flags, help=help_text(name), show_default=str(getattr(Settings, name) or "unset")
+    )
+
+
+DataDir = Annotated[Path | None, _option("data_dir", "--data-dir")]
+Host = Annotated[str | None, _option("host", "--host")]
+Port = Annotated[int | None, _option("port", "--port")]
+OrgName = Annotated[str | None, _option("org_name", "--org-name")]
+Device = Annotated[str | None, _option("device", "--device")]
+NumThreads = Annotated[int | None, _option("num_threads", "--num-threads")]
+Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True)]
+ListenFd = Annotated[int | None, typer.Option("--fd", hidden=True)]
+
+
+def _calmly(command: Callable[P, R]) -> Callable[P, R]:
+    """Errors that we have a sentence for are one line on stderr and exit code 1."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except TunesmithError as error:
+            typer.echo(f"Error: {error.message}", err=True)
+            raise typer.Exit(1) from error
+
+    return wrapped
+
+
+@app.command()
+@_calmly
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    org_name: OrgName = None,
+    device: Device = None,
+    num_threads: NumThreads = None,
+) -> None:
+    """Run everything: API, engine and trainer. Ctrl-C stops all of it."""
+    from tunesmith.cli import serve as serving
+
+    flags = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "org_name": org_name,
+        "device": device,
+        "num_threads": num_threads,
+    }
+    _log("supervisor")
+    serving.serve(flags, read_settings(flags)[0])
+
+
+@app.command()
+@_calmly
+def api(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    org_name: OrgName = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="FOLDER=URL: where the engine of a base model's folder listens."),
+    ] = None,
+    fd: ListenFd = None,
+    lifeline: Lifeline = None,
+) -> None:
+    """Run the API process alone."""
+    from tunesmith import app as parts
+    from tunesmith.cli import supervisor
+
+    _begin_part("api", lifeline)
+    settings, _ = read_settings(
+        {"host": host, "port": port, "data_dir": data_dir, "org_name": org_name}
+    )
+    urls = dict(pair.rsplit("=", 1) for pair in engine or ())
+    listener = _listener(fd, supervisor.listen, settings.host, settings.port)
+    parts.serve_api(settings, listener, urls)
+
+
+@app.command()
+@_calmly
+def engine(
+    source: Annotated[
+        str | None, typer.Option(help="Folder of the base model; unset: the default model's.")
+    ] = None,
+    host: Host = None,
+    port: Annotated[int, typer.Option(help="Port that the engine listens on.")] = 8001,
+    data_dir: DataDir = None,
+    device: Device = None,
+    num_threads: NumThreads = None,
+    fd: ListenFd = None,
+    lifeline: Lifeline = None,
+) -> None:
+    """Run an engine process alone: one base model and its adapters."""
+    from tunesmith import app as parts
+    from tunesmith.cli import supervisor
+
+    _begin_part("engine", lifeline)
+    settings, _ = read_settings(
+        {"host": host, "data_dir": data_dir, "device": device, "num_threads": num_threads}
+    )
+    parts.serve_engine(settings, _listener(fd, supervisor.listen, settings.host, port), source)
+
+
+@app.command()
+@_calmly
+def worker(
+    data_dir: DataDir = None,
+    device: Device = None,
+    num_threads: NumThreads = None,
+    lifeline: Lifeline = None,
+) -> None:
+    """Run a trainer process alone."""
+    from tunesmith import app as parts
+
+    _begin_part("worker", lifeline)
+    settings, _ = read_settings(
+        {"data_dir": data_dir, "device": device, "num_threads": num_threads}
+    )
+    parts.run_worker(settings)
+
+
+@app.command()
+@_calmly
+def demo(
+    port: Port = None,
+    data_dir: DataDir = None,
+    model: Annotated[str, typer.Option(help="Base model to tune.")] = "gpt-4o-mini",
+) -> None:
+    """Tune a model on the example data and talk to it, with progress shown on the way."""
+    from tunesmith.cli import demo as demonstration
+
+    settings, _ = read_settings({"port": port, "data_dir": data_dir})
+    demonstration.run(settings, model)
+
+
+@app.command()
+@_calmly
+def settings(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print each setting, its value, and where the value came from."""
+    _, origins = read_settings({"data_dir": data_dir})
+    rows = {
+        name: {"value": _shown(name, origin.value), "from": origin.source}
+        for name, origin in origins.items()
+    }
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for name, row in rows.items():
+        typer.echo(f"{name:24} {row['value']!s:32} {row['from']}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@keys.command("create")
+@_calmly
+def keys_create(
+    org: Annotated[str, typer.Option(help="Organisation; made if there is none of this name.")],
+    project: Annotated[str, typer.Option(help="Project; made if there is none.")] = "default",
+    admin: Annotated[bool, typer.Option("--admin", help="A key that may administer.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, alone, on stdout. It is shown only this once."""
+    from tunesmith import app as parts
+
+    with parts.open_service(read_settings({"data_dir": data_dir})[0]) as store:
+        typer.echo(store.tenants.create_key(org, project, admin))
+
+
+@keys.command("list")
+@_calmly
+def keys_list(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the keys: id, first and last characters, organisation, project, state."""
+    from tunesmith import app as parts
+
+    with parts.open_service(read_settings({"data_dir": data_dir})[0]) as store:
+        rows = [
+            {
+                "id": listed.key.id,
+                "key": listed.key.hint,
+                "organization": listed.organization_name,
+                "project": listed.project_name,
+                "admin": listed.key.is_admin,
+                "created_at": listed.key.created_at.isoformat(),
+                "revoked_at": listed.key.revoked_at and listed.key.revoked_at.isoformat(),
+            }
+            for listed in store.tenants.list_keys()
+        ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        state = "revoked" if row["revoked_at"] else "admin" if row["admin"] else "active"
+        place = f"{row['organization']}/{row['project']}"
+        typer.echo(f"{row['id']:22} {row['key']:22} {place:28} {state}")
+
+
+@keys.command("revoke")
+@_calmly
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `tunesmith keys list`.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Revoke a key: from now on it opens nothing."""
+    from tunesmith import app as parts
+
+    with parts.open_service(read_settings({"data_dir": data_dir})[0]) as store:
+        if not store.tenants.revoke_key(key_id):
+            typer.echo(f"Error: there is no active key with the id {key_id}.", err=True)
+            raise typer.Exit(1)
+    typer.echo(key_id)
+
+
+def _begin_part(name: str, lifeline: int | None) -> None:
+    """What every part does first: its log, and its tie to the supervisor."""
+    from tunesmith.cli.lifeline import watch
+
+    _log(name)
+    if lifeline is not None:
+        watch(lifeline)
+
+
+def _log(part: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format=f"%(asctime)s {part:10} %(levelname)s %(message)s",
+    )
+    for noisy in ("httpx2", "httpcore2", "alembic", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _listener(fd: int | None, listen: Callable[[str, int], Any], host: str, port: int) -> Any:
+    """The socket handed down by the supervisor, or one of our own."""
+    import socket
+
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise TunesmithError(f"Can't listen on {host} port {port}: {error.strerror}.") from error
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Secrets are said to be set, never shown."""
+    if name in ("api_key", "engine_token") and value:
+        return "(set)"
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,145 @@
+"""Carries what the training loop says into the store.
+
+The loop reports every step; a small model makes dozens of them a second. Metrics events are
+therefore gathered and written in one transaction a few times a second, and always before a
+checkpoint, so that no checkpoint is ahead of its events.
+"""
+
+import hashlib
+import time
+from datetime import datetime, timedelta
+
+from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.domain import errors, models
+from tunesmith.domain.ids import BASE62, Ids
+from tunesmith.domain.jobs import Checkpoint, EventType, Job, NewEvent, StepMetrics
+from tunesmith.domain.plan import TrainingPlan
+from tunesmith.jobs.leases import HeldLease
+from tunesmith.store.database import Clock
+from tunesmith.store.store import Store
+from tunesmith.training.progress import CheckpointWritten, Progress, StepDone
+
+FLUSH_INTERVAL_S = 0.25
+
+
+class Reporter:
+    def __init__(
+        self,
+        store: Store,
+        shelf: AdapterShelf,
+        ids: Ids,
+        clock: Clock,
+        held: HeldLease,
+        job: Job,
+        plan: TrainingPlan,
+    ) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._ids = ids
+        self._clock = clock
+        self._held = held
+        self._job = job
+        self._plan = plan
+        self._pending: list[NewEvent] = []
+        self._flushed_at = self._first_step_at = time.monotonic()
+        self._first_step: int | None = None
+        self._last_step = 0
+        self._organization = store.tenants.organization(job.organization_id)
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes the loop's reports. Once the lease is lost they go nowhere."""
+        try:
+            if isinstance(progress, StepDone):
+                self._step(progress)
+            else:
+                self._checkpoint(progress)
+        except errors.LeaseLost:
+            self._held.mark_lost()
+
+    def flush(self) -> None:
+        """Writes what is pending. Raises LeaseLost."""
+        self._store.jobs.record(
+            self._held.lease, self._pending, estimated_finish=self._estimated_finish()
+        )
+        self._pending = []
+        self._flushed_at = time.monotonic()
+
+    def _step(self, done: StepDone) -> None:
+        step = done.metrics.step
+        if self._first_step is None:
+            self._first_step, self._first_step_at = step, time.monotonic()
+        self._last_step = step
+        speed = done.num_tokens / done.elapsed_s
+        self._pending.append(metrics_event(done.metrics, self._plan.num_steps, speed))
+        if time.monotonic() - self._flushed_at >= FLUSH_INTERVAL_S:
+            self.flush()
+
+    def _checkpoint(self, written: CheckpointWritten) -> None:
+        self.flush()
+        job, is_last = self._job, written.step == self._plan.num_steps
+        adapter_id = adapter_id_of(job.id, written.step)
+        self._shelf.publish(adapter_id, written.adapter_folder)
+        suffix = models.clean_suffix(job.suffix) if job.suffix else None
+        naming = (job.base_model, self._organization.name, suffix, adapter_id)
+        name = (
+            models.tuned_name(*naming) if is_last else models.checkpoint_name(*naming, written.step)
+        )
+        checkpoint = Checkpoint(
+            id=self._ids.checkpoint(),
+            job_id=job.id,
+            created_at=self._clock(),
+            step=written.step,
+            model_name=name,
+            adapter_id=adapter_id,
+            metrics=written.metrics,
+        )
+        tuned = models.TunedModel(
+            name=name,
+            organization_id=job.organization_id,
+            project_id=job.project_id,
+            base_model=job.base_model,
+            adapter_id=adapter_id,
+            job_id=job.id,
+            created_at=checkpoint.created_at,
+        )
+        for old in self._store.jobs.add_checkpoint(
+            self._held.lease, checkpoint, tuned, keep=self._plan.kept_checkpoints
+        ):
+            self._shelf.remove(old.adapter_id)
+
+    def _estimated_finish(self) -> datetime | None:
+        """Now and what the remaining steps take at this run's pace; None before there is one."""
+        if self._first_step is None or self._last_step == self._first_step:
+            return None
+        pace_s = (time.monotonic() - self._first_step_at) / (self._last_step - self._first_step)
+        remaining = self._plan.num_steps - self._last_step
+        return self._clock() + timedelta(seconds=pace_s * remaining)
+
+
+def adapter_id_of(job_id: str, step: int) -> str:
+    """The 8 characters that name a job's adapter of one step.
+
+    Derived, not drawn: a checkpoint that is published again after a crash gets the same name.
+    """
+    number = int.from_bytes(hashlib.sha256(f"{job_id}/{step}".encode()).digest())
+    characters = []
+    for _ in range(8):
+        number, digit = divmod(number, len(BASE62))
+        characters.append(BASE62[digit])
+    return "".join(characters)
+
+
+def metrics_event(metrics: StepMetrics, num_steps: int, tokens_per_second: float) -> NewEvent:
+    """A step as an event (behaviour reference, section 6.3; `tokens_per_second` is our own)."""
+    message = f"Step {metrics.step}/{num_steps}: training loss={metrics.train_loss:.2f}"
+    if metrics.valid_loss is not None:
+        message += f", validation loss={metrics.valid_loss:.2f}"
+    if metrics.full_valid_loss is not None:
+        message += f", full validation loss={metrics.full_valid_loss:.2f}"
+    data = {
+        "step": metrics.step,
+        "total_steps": num_steps,
+        **metrics.measured(),
+        "tokens_per_second": round(tokens_per_second, 1),
+    }
+    return NewEvent(message, type=EventType.METRICS, data=data, once=f"step {metrics.step}")
