@@ -1,0 +1,183 @@
+"""Checkpoints: everything needed to go on, in one folder, written whole or not at all.
+
+    run folder/
+    ├── step-00000040/              40 optimiser steps are done
+    │   ├── adapter/                PEFT's format; what gets published
+    │   ├── optimizer.safetensors   running moments, by parameter
+    │   └── state.json              LoopState, plan, and the size of each file
+    └── .unfinished-x1y2z3/         a write that a crash cut off; swept away at the next start
+
+There is one kind of folder. Those at an epoch's end stay as the job's checkpoints, the last few
+of them; any other is a snapshot that only the newest of is kept. No random generator is stored:
+nothing in the loop draws from one. The LoRA weights were drawn before the first step, and the
+order of the examples is a function of seed and epoch, so `step` is the data position too.
+"""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tunesmith.adapters.files import load_adapter, save_adapter
+from tunesmith.domain.plan import TrainingPlan
+from tunesmith.modeling.decoder import Decoder
+from tunesmith.modeling.lora import LoraAdapter
+from tunesmith.training.optimizer import AdamW
+from tunesmith.training.progress import ADAPTER_FOLDER
+
+_STEP_PREFIX = "step-"
+_UNFINISHED_PREFIX = ".unfinished-"
+_OPTIMIZER_FILE = "optimizer.safetensors"
+_STATE_FILE = "state.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where the loop stands, and what its last step measured: after a resume that step is
+    validated and reported once more, in case the crash came before the report."""
+
+    step: int = 0  # optimiser steps done
+    train_loss: float = 0.0  # of that step
+    train_mean_token_accuracy: float = 0.0  # of that step
+    num_tokens: int = 0  # of that step
+    elapsed_s: float = 0.0  # of that step
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What `read_newest` finds."""
+
+    state: LoopState
+    adapter: LoraAdapter
+    moments: dict[str, Tensor]  # for `AdamW.load`
+
+
+def write(
+    run_folder: Path,
+    state: LoopState,
+    plan: TrainingPlan,
+    adapter: LoraAdapter,
+    optimizer: AdamW,
+    base_model: str,
+) -> Path:
+    """Put a checkpoint on disk, prune older ones, and give its folder.
+
+    It appears under its name by one rename, after its bytes have reached the disk. One of the
+    same step that is there already stays as it is.
+    """
+    folder = run_folder / f"{_STEP_PREFIX}{state.step:08}"
+    if not folder.exists():
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=run_folder))
+        save_adapter(unfinished / ADAPTER_FOLDER, adapter, base_model)
+        save_file(optimizer.tensors(), unfinished / _OPTIMIZER_FILE)
+        sizes = _sizes(unfinished)
+        contents = {"state": asdict(state), "plan": plan.to_json(), "sizes": sizes}
+        (unfinished / _STATE_FILE).write_text(json.dumps(contents, indent=1, allow_nan=False))
+        _sync_tree(unfinished)
+        _give_name(unfinished, folder)
+    _prune(run_folder, plan)
+    return folder
+
+
+def read_newest(run_folder: Path, plan: TrainingPlan, base: Decoder) -> SavedRun | None:
+    """What is needed to go on from the newest checkpoint; None if there is none. After `sweep`:
+    all checkpoints are taken to be whole."""
+    folders = _folders(run_folder)
+    if not folders:
+        return None
+    contents = json.loads((folders[-1] / _STATE_FILE).read_text())
+    assert TrainingPlan.from_json(contents["plan"]) == plan, (
+        f"{run_folder} holds a run with another plan; each job needs its own run folder"
+    )
+    return SavedRun(
+        LoopState(**contents["state"]),
+        load_adapter(folders[-1] / ADAPTER_FOLDER, base.shape, base.device),
+        load_file(folders[-1] / _OPTIMIZER_FILE, device=str(base.device)),
+    )
+
+
+def sweep(run_folder: Path) -> None:
+    """Remove what a crash left half written or half removed, and what no longer is whole."""
+    for unfinished in run_folder.glob(f"{_UNFINISHED_PREFIX}*"):
+        shutil.rmtree(unfinished)
+    for folder in _folders(run_folder):
+        if not _is_whole(folder):
+            _log.warning("removing the damaged checkpoint %s", folder)
+            _remove(folder)
+
+
+def _give_name(unfinished: Path, folder: Path) -> None:
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        # A worker that lost its lease without noticing yet wrote the same step.
+        shutil.rmtree(unfinished)
+    _sync(folder.parent)
+
+
+def _prune(run_folder: Path, plan: TrainingPlan) -> None:
+    folders = _folders(run_folder)
+    ends = [
+        folder for folder in folders if _step(folder) and not _step(folder) % plan.steps_per_epoch
+    ]
+    kept = {folders[-1], *ends[-plan.kept_checkpoints :]}
+    for folder in folders:
+        if folder not in kept:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """In two moves, so that a crash in between leaves no half of a checkpoint under its name."""
+    doomed = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=folder.parent))
+    shutil.rmtree(folder.rename(doomed))
+
+
+def _folders(run_folder: Path) -> list[Path]:
+    """All checkpoints, whole or not, oldest first."""
+    return sorted(run_folder.glob(f"{_STEP_PREFIX}*"))
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix(_STEP_PREFIX))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file that was written is there, at its length. The rename makes sure of
+    that; this is for disks that lose what they promised to keep."""
+    try:
+        sizes: object = json.loads((folder / _STATE_FILE).read_text())["sizes"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return _sizes(folder) == sizes
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Every file under `folder` but the state itself, with its length in bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != _STATE_FILE
+    }
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

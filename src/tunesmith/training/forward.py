@@ -1,0 +1,134 @@
+"""From a batch to its summed loss: the pass that training and validation share.
+
+Only positions that bear loss go through the vocabulary head, which is most of the memory where
+the vocabulary is large; and they go in pieces, so that the logits of all never exist at once.
+
+Letters: T tokens of all rows, N positions that bear loss, C channels, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tunesmith.datasets.batch import Batch
+from tunesmith.modeling.attention import RowAttention
+from tunesmith.modeling.decoder import Decoder
+from tunesmith.modeling.lora import LoraAdapter
+from tunesmith.training import losses
+
+MAX_LOGITS = 2**25  # in one piece: 128 MiB in fp32, and about three times that with gradients
+
+
+@dataclass(frozen=True)
+class BatchSums:
+    """Sums over the positions that bear loss. Still on the device: nothing has waited for it."""
+
+    nll: Tensor  # [] fp32, weight times nats; in training it has a gradient
+    num_correct: Tensor  # []
+    num_labels: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Means:
+    loss: float  # nats per unit of weight: per token, where all weights are 1
+    accuracy: float  # share of the tokens that bear loss, whatever their weights
+
+
+def forward(
+    base: Decoder, adapter: LoraAdapter, batch: Batch, max_logits: int = MAX_LOGITS
+) -> BatchSums:
+    """Run `batch` through base model and adapter and measure it against its labels."""
+    device = base.device
+    asked_N = np.flatnonzero(batch.weights)
+    weights_N = batch.weights[asked_N]
+    hidden_TC = base(
+        _tensor(batch.token_ids, device),
+        _tensor(batch.positions, device),
+        RowAttention(batch.row_lengths),
+        adapter,
+    )
+    nll, num_correct = _HeadLoss.apply(
+        hidden_TC,
+        _tensor(asked_N, device),
+        _tensor(batch.labels[asked_N], device),
+        _tensor(weights_N, device),
+        base,
+        max(1, max_logits // base.shape.vocab_size),
+    )  # type: ignore[no-untyped-call]  # torch gives `apply` no type
+    return BatchSums(nll, num_correct, len(asked_N), weight_of(batch))
+
+
+def weight_of(batch: Batch) -> float:
+    """What its loss is divided by, alone or with the other micro-batches of its step."""
+    return float(batch.weights.sum(dtype=np.float64))
+
+
+def means(parts: Sequence[BatchSums]) -> Means:
+    """Over all of `parts`, zeros if there are none. Waits for the device."""
+    if not parts:
+        return Means(0.0, 0.0)
+    nlls = torch.stack([part.nll.detach() for part in parts]).tolist()
+    corrects = torch.stack([part.num_correct for part in parts]).tolist()
+    return Means(
+        loss=math.fsum(nlls) / math.fsum(part.weight for part in parts),
+        accuracy=sum(corrects) / sum(part.num_labels for part in parts),
+    )
+
+
+def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Vocabulary head and loss at N of T positions, at most `max_positions` at a time.
+
+    The head is frozen and the loss is a plain sum, so the gradient with respect to a piece's
+    hidden states is worked out right away, in the forward pass, and its logits are dropped; the
+    backward pass only scales and puts in place. (Autograd would hold all logits till then;
+    checkpointing would pay for a third matrix product.)
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # autograd gives its context no type
+        hidden_TC: Tensor,
+        asked_N: Tensor,
+        labels_N: Tensor,
+        weights_N: Tensor,
+        base: Decoder,
+        max_positions: int,
+    ) -> tuple[Tensor, Tensor]:
+        hidden_NC = hidden_TC.detach().index_select(0, asked_N)
+        needs_grad = ctx.needs_input_grad[0]
+        nll = torch.zeros((), device=hidden_TC.device)
+        num_correct = torch.zeros((), device=hidden_TC.device, dtype=torch.int64)
+        grads: list[Tensor] = []
+        for start in range(0, len(asked_N), max_positions):
+            piece = slice(start, start + max_positions)
+            hidden = hidden_NC[piece].requires_grad_(needs_grad)
+            with torch.set_grad_enabled(needs_grad):
+                logits = base.logits(hidden)
+                piece_nll = losses.weighted_nll(logits, labels_N[piece], weights_N[piece])
+            if needs_grad:
+                grads.extend(torch.autograd.grad(piece_nll, hidden))
+            nll += piece_nll.detach()
+            num_correct += losses.num_correct(logits.detach(), labels_N[piece])
+        if needs_grad:
+            ctx.save_for_backward(asked_N, torch.cat(grads))
+            ctx.num_tokens = len(hidden_TC)
+        ctx.mark_non_differentiable(num_correct)
+        return nll, num_correct
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        asked_N, grad_NC = ctx.saved_tensors
+        grad_TC = grad_NC.new_zeros(ctx.num_tokens, grad_NC.shape[1])
+        grad_TC.index_copy_(0, asked_N, grad_NC * grads[0])
+        return grad_TC, None, None, None, None, None

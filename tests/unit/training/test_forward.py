@@ -1,0 +1,93 @@
+"""The summed loss of a batch, against each row run alone through the plain decoder."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.unit.training.runs import Examples, make_examples
+from tunesmith.datasets.batch import Batch, micro_batches
+from tunesmith.modeling.attention import RowAttention
+from tunesmith.modeling.decoder import Decoder
+from tunesmith.modeling.lora import LoraAdapter, LoraSpec
+from tunesmith.training.forward import forward, means
+
+
+@pytest.fixture
+def adapter(base: Decoder) -> LoraAdapter:
+    """One whose `b` is not zero, so that every weight has a gradient."""
+    adapter = LoraAdapter.initialise(base.shape, LoraSpec(8, 16.0, ("q_proj", "down_proj")), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return adapter
+
+
+def plain_nll(base: Decoder, adapter: LoraAdapter, examples: Examples) -> Tensor:
+    """The definition: per row all logits, and a sum over labels."""
+    total = torch.zeros(())
+    for [row] in examples:
+        token_ids = torch.tensor(row.token_ids)
+        hidden = base(
+            token_ids, torch.arange(len(token_ids)), RowAttention([len(token_ids)]), adapter
+        )
+        logprobs = base.logits(hidden).log_softmax(-1)
+        for place, weight in enumerate(row.loss_weights):
+            if weight:
+                total = total - weight * logprobs[place - 1, token_ids[place]]
+    return total
+
+
+def batch_of(examples: Examples) -> Batch:
+    [batch] = micro_batches([row for rows in examples for row in rows], max_tokens=10_000)
+    return batch
+
+
+@pytest.mark.parametrize("max_logits", [2**25, 264 * 3, 1], ids=["at once", "by 3", "by 1"])
+def test_loss_and_gradients_equal_the_definition(
+    base: Decoder, adapter: LoraAdapter, max_logits: int
+) -> None:
+    examples = make_examples(4)
+    sums = forward(base, adapter, batch_of(examples), max_logits)
+    expected = plain_nll(base, adapter, examples)
+    torch.testing.assert_close(sums.nll, expected)
+    ours = torch.autograd.grad(sums.nll, list(adapter.parameters()))
+    theirs = torch.autograd.grad(expected, list(adapter.parameters()))
+    for gradient, reference in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
+
+
+def test_weight_and_labels_are_counted(base: Decoder, adapter: LoraAdapter) -> None:
+    examples = make_examples(4)
+    weights = [weight for [row] in examples for weight in row.loss_weights]
+    sums = forward(base, adapter, batch_of(examples))
+    assert sums.weight == sum(weights)
+    assert sums.num_labels == np.count_nonzero(weights)
+
+
+def test_without_gradients_the_sums_are_the_same(base: Decoder, adapter: LoraAdapter) -> None:
+    batch = batch_of(make_examples(3))
+    with torch.no_grad():
+        silent = forward(base, adapter, batch)
+    sums = forward(base, adapter, batch)
+    assert not silent.nll.requires_grad
+    assert torch.equal(silent.nll, sums.nll)
+    assert torch.equal(silent.num_correct, sums.num_correct)
+
+
+def test_means_weigh_batches_by_their_tokens(base: Decoder, adapter: LoraAdapter) -> None:
+    """A mean of the batches' own means would give the single short row as much as the others."""
+    examples = make_examples(5)
+    parts = [
+        forward(base, adapter, batch_of(examples[:1])),
+        forward(base, adapter, batch_of(examples[1:])),
+    ]
+    whole = forward(base, adapter, batch_of(examples))
+    together, alone = means(parts), means([whole])
+    assert together.loss == pytest.approx(alone.loss, rel=1e-5)
+    assert together.accuracy == alone.accuracy
+
+
+def test_means_of_nothing_are_zero() -> None:
+    assert (means([]).loss, means([]).accuracy) == (0.0, 0.0)
