@@ -1,0 +1,70 @@
+"""Events of jobs, in the order in which they were written."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from tunesmith.domain.ids import Ids
+from tunesmith.domain.jobs import Event, EventType, NewEvent
+from tunesmith.domain.pages import Page
+from tunesmith.store import tables
+from tunesmith.store.database import Database
+from tunesmith.store.rows import fetch_page, from_row, to_row
+
+ORDER = (tables.events.c.position,)
+
+
+class Events:
+    """The job's id is the key to its events: find the job in the caller's scope first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, job_id: str, *, limit: int, after: str | None = None) -> Page[Event]:
+        """Newest first. InvalidRequest if `after` is no event of this job."""
+        with self._database.read() as connection:
+            return fetch_page(
+                connection,
+                Event,
+                tables.events,
+                tables.events.c.job_id == job_id,
+                order=ORDER,
+                limit=limit,
+                after=after,
+            )
+
+    def all_metrics(self, job_id: str) -> list[Event]:
+        """Oldest first: one per step."""
+        query = (
+            select(tables.events)
+            .where(tables.events.c.job_id == job_id, tables.events.c.type == EventType.METRICS)
+            .order_by(*ORDER)
+        )
+        with self._database.read() as connection:
+            return [from_row(Event, row) for row in connection.execute(query).mappings()]
+
+
+def write_events(
+    connection: Connection, job_id: str, events: Sequence[NewEvent], ids: Ids, now: datetime
+) -> None:
+    """In the caller's transaction, which holds the job's row: so nobody else writes events of
+    this job meanwhile. What is told only `once` and has been told is left out."""
+    told = _told(connection, job_id, events)
+    rows = []
+    for event in events:
+        if event.once is not None and event.once in told:
+            continue
+        told.add(event.once)
+        rows.append({"id": ids.event(), "job_id": job_id, "created_at": now, **to_row(event)})
+    if rows:
+        connection.execute(insert(tables.events), rows)
+
+
+def _told(connection: Connection, job_id: str, events: Sequence[NewEvent]) -> set[str | None]:
+    once = [event.once for event in events if event.once is not None]
+    if not once:
+        return set()
+    ours = tables.events.c
+    query = select(ours.once).where(ours.job_id == job_id, ours.once.in_(once))
+    return set(connection.execute(query).scalars())

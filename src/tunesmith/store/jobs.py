@@ -1,0 +1,359 @@
+"""Jobs: what clients ask about them, and how workers move them on.
+
+A worker holds a job by a lease. Every write of a worker is *guarded*: one UPDATE of the job's row
+that names the lease's worker and fence, in the same transaction as whatever else it writes. If
+the row has another fence by now (the job was cancelled, or given to another worker) nothing is
+written and LeaseLost is raised. So a worker that slept through its lease can do no harm, and
+learns of a cancel at its next write. Legal moves: `domain/jobs.py`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from tunesmith.domain import errors
+from tunesmith.domain.errors import ErrorDetail
+from tunesmith.domain.files import StoredFile
+from tunesmith.domain.ids import Ids
+from tunesmith.domain.jobs import (
+    LEGAL_MOVES,
+    Checkpoint,
+    EventLevel,
+    Job,
+    JobStatus,
+    Lease,
+    NewEvent,
+)
+from tunesmith.domain.models import TunedModel
+from tunesmith.domain.pages import Page
+from tunesmith.domain.plan import TrainingPlan
+from tunesmith.domain.tenancy import Scope
+from tunesmith.store import tables
+from tunesmith.store.blobs import Blobs
+from tunesmith.store.checkpoints import prune_checkpoints, write_checkpoint
+from tunesmith.store.database import Clock, Database
+from tunesmith.store.events import write_events
+from tunesmith.store.files import UNFINISHED, unused_blobs, write_file
+from tunesmith.store.rows import fetch_page, from_row, in_scope, to_row
+
+NEWEST = (tables.jobs.c.created_at, tables.jobs.c.position)
+OLDEST_FIRST = (tables.jobs.c.created_at.asc(), tables.jobs.c.position.asc())
+
+# The only published wording of a cancel's event (behaviour reference, section 6.2).
+CANCELLED = NewEvent("Fine tuning process stopping due to job cancellation", level=EventLevel.WARN)
+
+
+class Jobs:
+    def __init__(self, database: Database, blobs: Blobs, ids: Ids, clock: Clock) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._ids = ids
+        self._clock = clock
+
+    # What clients do
+
+    def create(self, job: Job, events: Sequence[NewEvent]) -> None:
+        """InvalidRequest if a file of the job was deleted since the caller looked."""
+        with self._database.write() as connection:
+            _hold_file(connection, job, job.training_file_id, "training_file")
+            if job.validation_file_id is not None:
+                _hold_file(connection, job, job.validation_file_id, "validation_file")
+            connection.execute(insert(tables.jobs).values(**to_row(job), fence=0, num_starts=0))
+            pairs = [
+                {"job_id": job.id, "key": k, "value": v} for k, v in (job.metadata or {}).items()
+            ]
+            if pairs:
+                connection.execute(insert(tables.job_metadata), pairs)
+            self._write_events(connection, job.id, events)
+
+    def find(self, scope: Scope, id: str) -> Job | None:
+        with self._database.read() as connection:
+            return _find(connection, scope, id)
+
+    def page(
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        after: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        without_metadata: bool = False,
+    ) -> Page[Job]:
+        """Newest first; all pairs of `metadata` must match. InvalidRequest if `after` is no job
+        of this scope."""
+        only = [_has_metadata(key, value) for key, value in (metadata or {}).items()]
+        if without_metadata:
+            only.append(~exists().where(tables.job_metadata.c.job_id == tables.jobs.c.id))
+        with self._database.read() as connection:
+            return fetch_page(
+                connection,
+                Job,
+                tables.jobs,
+                in_scope(tables.jobs, scope),
+                order=NEWEST,
+                limit=limit,
+                after=after,
+                only=only,
+            )
+
+    def cancel(self, scope: Scope, id: str) -> Job | None:
+        """The job, cancelled at once; its worker learns of it at its next write. None if there
+        is no such job, InvalidRequest if it has ended already."""
+        cancelled = (
+            update(tables.jobs)
+            .where(
+                in_scope(tables.jobs, scope),
+                tables.jobs.c.id == id,
+                tables.jobs.c.status.in_(UNFINISHED),
+            )
+            .values(
+                status=JobStatus.CANCELLED,
+                fence=tables.jobs.c.fence + 1,
+                **_ended(self._clock()),
+            )
+            .returning(tables.jobs)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(cancelled).mappings().first()
+            if row is None:
+                _refuse_cancel(_find(connection, scope, id))
+                return None
+            self._write_events(connection, id, [CANCELLED])
+            unused = _blobs_let_go(connection, row)
+        self._delete_blobs(unused)
+        return from_row(Job, row)
+
+    # What workers do
+
+    def claim(
+        self, worker: str, statuses: Collection[JobStatus], ttl_s: float
+    ) -> tuple[Job, Lease] | None:
+        """The oldest job in one of `statuses` that nobody holds, and the right to work on it for
+        `ttl_s` seconds. None if there is none."""
+        assert not any(status.is_terminal for status in statuses), "an ended job has no work left"
+        now = self._clock()
+        ours = tables.jobs.c
+        oldest = (
+            select(ours.position, ours.status)
+            .where(
+                ours.status.in_(statuses),
+                or_(ours.worker.is_(None), ours.lease_expires_at <= now),
+            )
+            .order_by(*OLDEST_FIRST)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # SQLite: the transaction is alone anyway
+        )
+        with self._database.write() as connection:
+            found = connection.execute(oldest).first()
+            if found is None:
+                return None
+            claimed = (
+                update(tables.jobs)
+                .where(ours.position == found.position)
+                .values(
+                    worker=worker,
+                    fence=ours.fence + 1,
+                    lease_expires_at=now + timedelta(seconds=ttl_s),
+                    num_starts=ours.num_starts + int(found.status is JobStatus.RUNNING),
+                )
+                .returning(tables.jobs)
+            )
+            row = connection.execute(claimed).mappings().one()
+        return from_row(Job, row), Lease(row["id"], worker, row["fence"])
+
+    def num_starts(self, job_id: str) -> int:
+        """How often the job was claimed while it was running: its training was taken up again
+        that often, after a crash or a shutdown."""
+        query = select(tables.jobs.c.num_starts).where(tables.jobs.c.id == job_id)
+        with self._database.read() as connection:
+            num_starts: int = connection.execute(query).scalar_one()
+        return num_starts
+
+    def renew(self, lease: Lease, ttl_s: float) -> None:
+        """Holds the job for `ttl_s` seconds from now. LeaseLost if it is no longer ours."""
+        until = self._clock() + timedelta(seconds=ttl_s)
+        with self._database.write() as connection:
+            _guarded_update(connection, lease, lease_expires_at=until)
+
+    def release(self, lease: Lease) -> None:
+        """Gives the job back as it is, for anyone to claim. LeaseLost if it is no longer ours."""
+        with self._database.write() as connection:
+            _guarded_update(connection, lease, worker=None, lease_expires_at=None)
+
+    def record(
+        self,
+        lease: Lease,
+        events: Sequence[NewEvent],
+        estimated_finish: datetime | None = None,
+    ) -> None:
+        """Adds events. LeaseLost if the job is no longer ours."""
+        changes: dict[str, Any] = {}
+        if estimated_finish is not None:
+            changes["estimated_finish"] = estimated_finish
+        with self._database.write() as connection:
+            _guarded_update(connection, lease, **changes)
+            self._write_events(connection, lease.job_id, events)
+
+    def move(
+        self,
+        lease: Lease,
+        to: JobStatus,
+        events: Sequence[NewEvent] = (),
+        *,
+        plan: TrainingPlan | None = None,
+        error: ErrorDetail | None = None,
+    ) -> None:
+        """On to the next status; `FAILED` takes an error and ends the lease. LeaseLost if the job
+        is no longer ours."""
+        assert to is not JobStatus.SUCCEEDED, "succeed() does that"
+        assert to is not JobStatus.CANCELLED, "cancel() does that: only a client asks for it"
+        assert (to is JobStatus.FAILED) == (error is not None), "an error goes with FAILED only"
+        changes: dict[str, Any] = {"status": to}
+        if plan is not None:
+            changes["plan"] = plan
+        if error is not None:
+            changes |= {"error": error, **_ended(self._clock())}
+        with self._database.write() as connection:
+            row = _guarded_update(connection, lease, moves_to=to, **changes)
+            self._write_events(connection, lease.job_id, events)
+            unused = _blobs_let_go(connection, row)
+        self._delete_blobs(unused)
+
+    def add_checkpoint(
+        self, lease: Lease, checkpoint: Checkpoint, tuned: TunedModel, keep: int
+    ) -> list[Checkpoint]:
+        """Lists the checkpoint and makes it callable as `tuned`; the `keep` highest steps stay, the
+        others go and are given back, for the caller to remove their adapters. A step that has
+        a checkpoint already keeps that one. LeaseLost if the job is no longer ours."""
+        assert checkpoint.job_id == tuned.job_id == lease.job_id, "of one job"
+        assert keep >= 1, "the newest checkpoint always stays"
+        with self._database.write() as connection:
+            _guarded_update(connection, lease)
+            write_checkpoint(connection, checkpoint, tuned)
+            return prune_checkpoints(connection, lease.job_id, keep)
+
+    def succeed(
+        self,
+        lease: Lease,
+        *,
+        fine_tuned_model: str,
+        trained_tokens: int,
+        result_file: StoredFile,
+        events: Sequence[NewEvent] = (),
+    ) -> None:
+        """The end of a job, in one transaction; the result file's blob must be there already.
+        LeaseLost if the job is no longer ours."""
+        with self._database.write() as connection:
+            row = _guarded_update(
+                connection,
+                lease,
+                moves_to=JobStatus.SUCCEEDED,
+                status=JobStatus.SUCCEEDED,
+                fine_tuned_model=fine_tuned_model,
+                trained_tokens=trained_tokens,
+                result_file_id=result_file.id,
+                **_ended(self._clock()),
+            )
+            write_file(connection, result_file)
+            self._write_events(connection, lease.job_id, events)
+            unused = _blobs_let_go(connection, row)
+        self._delete_blobs(unused)
+
+    def _write_events(
+        self, connection: Connection, job_id: str, events: Sequence[NewEvent]
+    ) -> None:
+        write_events(connection, job_id, events, self._ids, self._clock())
+
+    def _delete_blobs(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._blobs.delete(key)
+
+
+def _guarded_update(
+    connection: Connection, lease: Lease, *, moves_to: JobStatus | None = None, **changes: Any
+) -> RowMapping:
+    """The job's status and blobs after `changes`, which happen only if the lease still holds. The
+    row stays locked until the transaction ends, also when nothing changes."""
+    ours = tables.jobs.c
+    held = (ours.id == lease.job_id) & (ours.worker == lease.worker) & (ours.fence == lease.fence)
+    guard = held if moves_to is None else held & ours.status.in_(_origins(moves_to))
+    guarded = (
+        update(tables.jobs)
+        .where(guard)
+        .values(fence=lease.fence, **changes)
+        .returning(ours.status, ours.training_blob, ours.validation_blob)
+    )
+    row = connection.execute(guarded).mappings().first()
+    if row is not None:
+        return row
+    status = connection.execute(select(ours.status).where(held)).scalar_one_or_none()
+    assert status is None, f"{lease.job_id} can't move from {status} to {moves_to}"
+    raise errors.LeaseLost(
+        f"Worker {lease.worker} no longer holds {lease.job_id}: "
+        "it has ended, or was given to another worker."
+    )
+
+
+def _origins(to: JobStatus) -> list[JobStatus]:
+    return [status for status, targets in LEGAL_MOVES.items() if to in targets]
+
+
+def _ended(now: datetime) -> dict[str, datetime | None]:
+    """What changes whenever a job ends, however it ends: also, nobody holds it any more."""
+    return {
+        "finished_at": now,
+        "estimated_finish": None,
+        "worker": None,
+        "lease_expires_at": None,
+    }
+
+
+def _blobs_let_go(connection: Connection, row: RowMapping) -> list[str]:
+    """If the job has ended: its blobs that nothing else needs."""
+    if row["status"] in UNFINISHED:
+        return []
+    return unused_blobs(connection, [row["training_blob"], row["validation_blob"]])
+
+
+def _hold_file(connection: Connection, job: Job, file_id: str, param: str) -> None:
+    """The file's row is locked until the transaction ends, so that its deletion sees the job."""
+    query = (
+        select(tables.files.c.id)
+        .where(
+            tables.files.c.id == file_id,
+            tables.files.c.organization_id == job.organization_id,
+            tables.files.c.project_id == job.project_id,
+        )
+        .with_for_update(read=True)
+    )
+    if connection.execute(query).first() is None:
+        raise errors.InvalidRequest(f"invalid {param}: {file_id}", param=param)
+
+
+def _find(connection: Connection, scope: Scope, id: str) -> Job | None:
+    query = select(tables.jobs).where(in_scope(tables.jobs, scope), tables.jobs.c.id == id)
+    row = connection.execute(query).mappings().first()
+    return from_row(Job, row) if row else None
+
+
+def _has_metadata(key: str, value: str) -> ColumnElement[bool]:
+    pairs = tables.job_metadata.c
+    return exists().where(pairs.job_id == tables.jobs.c.id, pairs.key == key, pairs.value == value)
+
+
+def _refuse_cancel(job: Job | None) -> None:
+    if job is not None:
+        raise errors.InvalidRequest(
+            f'Cannot cancel a job {job.id} that already has status "{job.status}".'
+        )

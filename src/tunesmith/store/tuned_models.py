@@ -1,0 +1,40 @@
+"""Tuned models: the names that jobs made, and the adapters behind them."""
+
+from sqlalchemy import delete, select
+
+from tunesmith.domain.models import TunedModel
+from tunesmith.domain.tenancy import Scope
+from tunesmith.store import tables
+from tunesmith.store.database import Database
+from tunesmith.store.rows import from_row, in_scope
+
+
+class TunedModels:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, scope: Scope, name: str) -> TunedModel | None:
+        query = select(tables.tuned_models).where(
+            in_scope(tables.tuned_models, scope), tables.tuned_models.c.name == name
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return from_row(TunedModel, row) if row else None
+
+    def all(self, scope: Scope) -> list[TunedModel]:
+        """Oldest first."""
+        query = (
+            select(tables.tuned_models)
+            .where(in_scope(tables.tuned_models, scope))
+            .order_by(tables.tuned_models.c.position)
+        )
+        with self._database.read() as connection:
+            return [from_row(TunedModel, row) for row in connection.execute(query).mappings()]
+
+    def delete(self, scope: Scope, name: str) -> bool:
+        """The name; False if there is none. The adapter's files are the caller's business."""
+        gone = delete(tables.tuned_models).where(
+            in_scope(tables.tuned_models, scope), tables.tuned_models.c.name == name
+        )
+        with self._database.write() as connection:
+            return connection.execute(gone).rowcount == 1

@@ -1,0 +1,117 @@
+import pytest
+
+from tests.unit.store.builders import OURS, FixedClock, a_job, add_file, running_job, stored_file
+from tunesmith.domain import errors
+from tunesmith.domain.jobs import Event, EventLevel, EventType, NewEvent
+from tunesmith.store.store import Store
+
+
+def metrics(step: int) -> NewEvent:
+    return NewEvent(
+        f"Step {step}/6: training loss=0.50",
+        type=EventType.METRICS,
+        data={"step": step, "train_loss": 0.5, "total_steps": 6},
+        once=f"step-{step}",
+    )
+
+
+def messages(store: Store) -> list[str]:
+    """Oldest first."""
+    return [event.message for event in store.events.page("ftjob-1", limit=100).items][::-1]
+
+
+def test_event_comes_back_as_it_went_in(store: Store, clock: FixedClock) -> None:
+    lease = running_job(store)
+    clock.advance(1.5)
+    store.jobs.record(
+        lease,
+        [
+            NewEvent(
+                "Grüße", EventLevel.WARN, EventType.METRICS, {"a": [1, 0.1, None, {"b": "ü"}]}
+            ),
+            NewEvent("no data", data=None),
+        ],
+    )
+    second, first = store.events.page(lease.job_id, limit=5).items
+    assert first == Event(
+        id=first.id,
+        job_id=lease.job_id,
+        created_at=clock.now,
+        level=EventLevel.WARN,
+        type=EventType.METRICS,
+        message="Grüße",
+        data={"a": [1, 0.1, None, {"b": "ü"}]},
+    )
+    assert second.data is None
+    assert first.id.startswith("ftevent-")
+
+
+def test_events_keep_their_order_when_the_clock_goes_back(store: Store, clock: FixedClock) -> None:
+    lease = running_job(store)
+    for number in range(5):
+        clock.advance(-10)
+        store.jobs.record(lease, [NewEvent(f"{number}a"), NewEvent(f"{number}b")])
+    assert messages(store) == [f"{number}{letter}" for number in range(5) for letter in "ab"]
+
+
+def test_pages_together_are_all_events(store: Store) -> None:
+    lease = running_job(store)
+    store.jobs.record(lease, [NewEvent(str(number)) for number in range(7)])
+    listed: list[str] = []
+    after = None
+    for expected in [True, True, False]:
+        page = store.events.page(lease.job_id, limit=3, after=after)
+        assert page.has_more is expected
+        listed += [event.message for event in page.items]
+        after = page.items[-1].id
+    assert listed == list("6543210")
+
+
+def test_page_that_ends_with_the_last_event_says_so(store: Store) -> None:
+    lease = running_job(store)
+    store.jobs.record(lease, [NewEvent("a"), NewEvent("b")])
+    assert store.events.page(lease.job_id, limit=2).has_more is False
+
+
+def test_after_of_another_job_is_refused(store: Store) -> None:
+    add_file(store, stored_file())
+    store.jobs.create(a_job("ftjob-1"), [NewEvent("created")])
+    store.jobs.create(a_job("ftjob-2"), [NewEvent("created")])
+    (theirs,) = store.events.page("ftjob-2", limit=1).items
+    with pytest.raises(errors.InvalidRequest) as caught:
+        store.events.page("ftjob-1", limit=1, after=theirs.id)
+    assert caught.value.param == "after"
+
+
+def test_step_repeated_after_a_crash_is_told_once(store: Store) -> None:
+    lease = running_job(store)
+    store.jobs.record(lease, [metrics(1), metrics(2)])
+    store.jobs.record(lease, [metrics(2), NewEvent("resumed"), metrics(3), metrics(3)])
+    assert [event.message for event in store.events.all_metrics(lease.job_id)] == [
+        metrics(step).message for step in (1, 2, 3)
+    ]
+    assert messages(store)[-2:] == ["resumed", metrics(3).message]
+
+
+def test_once_is_once_per_job(store: Store) -> None:
+    for id in ("ftjob-1", "ftjob-2"):
+        lease = running_job(store, id)
+        store.jobs.record(lease, [metrics(1)])
+        assert len(store.events.all_metrics(id)) == 1
+
+
+def test_event_without_once_may_be_told_again(store: Store) -> None:
+    lease = running_job(store)
+    for _ in range(2):
+        store.jobs.record(lease, [NewEvent("Training was taken up again")])
+    assert len(messages(store)) == 2
+
+
+def test_all_metrics_are_oldest_first_and_nothing_else(store: Store) -> None:
+    lease = running_job(store)
+    store.jobs.record(lease, [NewEvent("started", once="started")])
+    for step in range(1, 120):
+        store.jobs.record(lease, [metrics(step)])
+    steps = [event.data and event.data["step"] for event in store.events.all_metrics("ftjob-1")]
+    assert steps == list(range(1, 120))
+    assert store.jobs.find(OURS, "ftjob-1") is not None

@@ -1,0 +1,103 @@
+"""Nobody sees what belongs to another project, through any query that a client can reach."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.store.builders import (
+    OURS,
+    a_checkpoint,
+    a_job,
+    running_job,
+    stored_file,
+    tuned_by,
+)
+from tunesmith.domain import errors
+from tunesmith.domain.tenancy import Scope
+from tunesmith.store.store import Store
+
+STRANGERS = {
+    "another project": Scope(OURS.organization_id, "proj_other"),
+    "another organisation": Scope("org-other", OURS.project_id),
+    "neither": Scope("org-other", "proj_other"),
+    "nobody": Scope("", ""),
+}
+NAME = a_checkpoint(3).model_name
+
+QUERIES: dict[str, Callable[[Store, Scope], object]] = {
+    "files.find": lambda store, scope: store.files.find(scope, "file-1"),
+    "files.page": lambda store, scope: store.files.page(scope, limit=10).items,
+    "files.delete": lambda store, scope: store.files.delete(scope, "file-1"),
+    "jobs.find": lambda store, scope: store.jobs.find(scope, "ftjob-1"),
+    "jobs.page": lambda store, scope: store.jobs.page(scope, limit=10).items,
+    "jobs.cancel": lambda store, scope: store.jobs.cancel(scope, "ftjob-1"),
+    "tuned_models.find": lambda store, scope: store.tuned_models.find(scope, NAME),
+    "tuned_models.all": lambda store, scope: store.tuned_models.all(scope),
+    "tuned_models.delete": lambda store, scope: store.tuned_models.delete(scope, NAME),
+}
+AFTERS: dict[str, Callable[[Store, Scope], object]] = {
+    "files.page": lambda store, scope: store.files.page(scope, limit=10, after="file-1"),
+    "jobs.page": lambda store, scope: store.jobs.page(scope, limit=10, after="ftjob-1"),
+}
+
+
+@pytest.fixture
+def full_store(store: Store) -> Store:
+    """One of everything, ours."""
+    lease = running_job(store)
+    checkpoint = a_checkpoint(3)
+    store.jobs.add_checkpoint(lease, checkpoint, tuned_by(checkpoint), keep=3)
+    return store
+
+
+def seen_by_us(store: Store) -> object:
+    return (
+        store.files.page(OURS, limit=10),
+        store.jobs.page(OURS, limit=10),
+        store.tuned_models.all(OURS),
+    )
+
+
+def test_every_query_with_a_scope_is_tested_here(store: Store) -> None:
+    with_scope = {
+        f"{noun}.{name}"
+        for noun, queries in vars(store).items()
+        for name, query in inspect.getmembers(queries, inspect.ismethod)
+        if not name.startswith("_") and "scope" in inspect.signature(query).parameters
+    }
+    assert with_scope == QUERIES.keys()
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS.keys())
+def test_stranger_sees_and_changes_nothing(
+    full_store: Store, query: Callable[[Store, Scope], object], stranger: Scope
+) -> None:
+    before = seen_by_us(full_store)
+    assert not query(full_store, stranger)
+    assert seen_by_us(full_store) == before
+    assert query(full_store, OURS), "else the query finds nothing for anybody"
+
+
+@pytest.mark.parametrize("query", AFTERS.values(), ids=AFTERS.keys())
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS.keys())
+def test_id_of_a_stranger_is_as_unknown_as_any(
+    full_store: Store, query: Callable[[Store, Scope], object], stranger: Scope
+) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        query(full_store, stranger)
+    assert caught.value.param == "after"
+
+
+def test_job_cannot_be_made_on_a_strangers_file(full_store: Store) -> None:
+    for stranger in STRANGERS.values():
+        with pytest.raises(errors.InvalidRequest, match="invalid training_file"):
+            full_store.jobs.create(a_job("ftjob-2", "file-1", stranger), [])
+
+
+def test_same_filename_in_two_projects_is_two_files(full_store: Store) -> None:
+    stranger = STRANGERS["another project"]
+    full_store.files.add(stored_file("file-2", stranger))
+    assert [one.id for one in full_store.files.page(stranger, limit=10).items] == ["file-2"]
+    assert [one.id for one in full_store.files.page(OURS, limit=10).items] == ["file-1"]
