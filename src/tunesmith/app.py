@@ -82,6 +82,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
 
 def serve_engine(settings: Settings, listener: socket.socket, source: str | None) -> None:
     """Runs the engine of a folder of weights (None: the default model's) until SIGTERM."""
+    _share_processors()
     from tunesmith.inference.process import EngineOptions
     from tunesmith.inference.process import serve_engine as run_engine
 
@@ -105,6 +106,7 @@ def serve_engine(settings: Settings, listener: socket.socket, source: str | None
 
 def run_worker(settings: Settings) -> None:
     """Runs a trainer until SIGTERM or SIGINT; a job in hand is put back with a snapshot."""
+    _share_processors()
     from tunesmith.adapters.shelf import AdapterShelf
     from tunesmith.jobs.bench import Bench
     from tunesmith.jobs.stages import Workshop
@@ -131,6 +133,16 @@ def run_worker(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         worker.run()
+
+
+def _share_processors() -> None:
+    """Has torch's idle threads sleep instead of spinning; it reads this when it is imported.
+
+    Engine and trainer share the processors with each other and with whatever else runs. Threads
+    that spin while they wait take the time of those they wait for: on two busy cores a training
+    step took 379 ms with two spinning threads and 79 ms with one thread.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _bootstrap(store: Store, settings: Settings) -> None:
