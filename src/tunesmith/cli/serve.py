@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from tunesmith.settings import ENV_PREFIX, Settings
 log = logging.getLogger("tunesmith.supervisor")
 
 LOCK_FILE = "supervisor.lock"
+ENGINE_DELAY_S = 1.0  # API and trainer first: on two cores a third start would slow down both
 
 
 def serve(flags: Mapping[str, Any], settings: Settings) -> None:
@@ -64,6 +66,7 @@ def _engines(flags: Mapping[str, Any], settings: Settings, catalog: Catalog) -> 
         words = ["--source", source, *_flags(flags, "data_dir", "device", "num_threads")]
         child = _child(settings, "engine", words, listen("127.0.0.1", 0))
         child.starts_on_demand = source != default
+        child.start_after = time.monotonic() + ENGINE_DELAY_S
         children.append(child)
     return children
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from tests.unit.store.builders import FixedClock
 from tunesmith.domain import errors
 from tunesmith.domain.ids import Ids
-from tunesmith.store import schema, tables
+from tunesmith.store import schema
 from tunesmith.store.database import Database
 from tunesmith.store.store import open_store
 
@@ -68,16 +68,20 @@ def start(data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_migrated_database_equals_a_fresh_one(tmp_path: Path, migrated: Path) -> None:
+def test_migrated_database_equals_a_fresh_one(tmp_path: Path) -> None:
     """A table that is changed without a migration would work here and fail at every user's."""
-    fresh = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
-    tables.metadata.create_all(fresh)
-    database = Database(f"sqlite:///{migrated / 'tunesmith.db'}")
-    with fresh.connect() as ours, database.read() as theirs:
+    fresh = Database(f"sqlite:///{tmp_path / 'fresh.db'}")
+    schema.migrate(fresh)
+    migrated = Database(f"sqlite:///{tmp_path / 'migrated.db'}")
+    with migrated.write() as connection:
+        schema.upgrade(connection)
+    with fresh.read() as ours, migrated.read() as theirs:
         assert described(theirs) == described(ours)
         assert autoincremented(theirs) == autoincremented(ours)
-    fresh.dispose()
-    database.close()
+        version = text("SELECT version_num FROM alembic_version")
+        assert theirs.execute(version).scalar_one() == ours.execute(version).scalar_one()
+    fresh.close()
+    migrated.close()
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -121,13 +125,13 @@ def test_interrupted_migration_leaves_nothing(
 ) -> None:
     """Data definition is part of the transaction: half a schema would be there for ever."""
     database = Database(f"sqlite:///{tmp_path / 'tunesmith.db'}")
-    upgrade = schema._upgrade
+    create = schema._create
 
-    def upgrade_and_die(connection: Connection) -> None:
-        upgrade(connection)
+    def create_and_die(connection: Connection) -> None:
+        create(connection)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(schema, "_upgrade", upgrade_and_die)
+    monkeypatch.setattr(schema, "_create", create_and_die)
     with pytest.raises(KeyboardInterrupt):
         schema.migrate(database)
     with database.read() as connection:
