@@ -4,13 +4,13 @@ Settings are read once, by the command line, and handed down from here in slices
 imported inside the functions of the parts that need it, never for the API.
 """
 
-import fcntl
 import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+import sys
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,15 +34,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@contextmanager
-def open_service(settings: Settings) -> Iterator[Store]:
-    """The store, migrated, with the first organisation and its key in place."""
-    store = open_store(settings.data_dir, ids=IDS, clock=now)
-    with closing(store):
-        with (settings.data_dir / f"{KEY_FILE}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts must not make two keys
-            _bootstrap(store, settings)
-        yield store
+def open_data(settings: Settings) -> closing[Store]:
+    """The store of the data folder, up to date; closed at the end of a `with` block."""
+    return closing(open_store(settings.data_dir, ids=IDS, clock=now))
 
 
 def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[str, str]) -> None:
@@ -62,15 +56,16 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         )
         for source, url in engine_urls.items()
     }
-    shelf = AdapterShelf(settings.data_dir / ADAPTERS_FOLDER)
+    shelf = AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute())
     default = source_of(catalog, settings.default_model)
     models = ModelDirectory(engines, shelf, always_on={default} & engines.keys())
     limits = ApiLimits(settings.max_upload_bytes, settings.max_body_bytes)
-    with open_service(settings) as store:
+    with open_data(settings) as store:
+        _bootstrap(store, settings)
         api = create_api(store, catalog, models, IDS, now, limits)
-        # uvicorn handles these two, and then raises them again for whoever was there before.
+        # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda *_: sys.exit(0))
         config = uvicorn.Config(
             api,
             http="h11",  # bounds the size of headers, which httptools doesn't
@@ -86,7 +81,7 @@ def serve_engine(settings: Settings, listener: socket.socket, source: str | None
     from tunesmith.inference.process import EngineOptions
     from tunesmith.inference.process import serve_engine as run_engine
 
-    adapters_folder = settings.data_dir / ADAPTERS_FOLDER
+    adapters_folder = (settings.data_dir / ADAPTERS_FOLDER).absolute()
     adapters_folder.mkdir(parents=True, exist_ok=True)
     default = source_of(read_catalog(settings.data_dir), settings.default_model)
     options = EngineOptions(
@@ -114,14 +109,13 @@ def run_worker(settings: Settings) -> None:
     from tunesmith.modeling.device import set_up_process
 
     set_up_process(settings.num_threads)
-    store = open_store(settings.data_dir, ids=IDS, clock=now)
-    with closing(store):
+    with open_data(settings) as store:
         workshop = Workshop(
             store=store,
             ids=IDS,
             clock=now,
             catalog=read_catalog(settings.data_dir),
-            shelf=AdapterShelf(settings.data_dir / ADAPTERS_FOLDER),
+            shelf=AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute()),
             runs_folder=settings.data_dir / RUNS_FOLDER,
             bench=Bench(settings.device, settings.idle_unload_s),
             reported_lines=settings.reported_lines,
@@ -147,7 +141,8 @@ def _share_processors() -> None:
 
 def _bootstrap(store: Store, settings: Settings) -> None:
     """The first organisation and its admin key: from the environment, from the last start, or
-    new. A new one is printed, once."""
+    new. A new one is printed, once. Only the API does this: other commands must not change keys
+    or names under a running service."""
     path = settings.data_dir / KEY_FILE
     kept = path.read_text().strip() if path.is_file() else None
     key = settings.api_key or kept or new_key()

@@ -13,7 +13,6 @@ the fields it names; a new one is added:
 """
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +60,18 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     unknown = set(content) - {"models"}
     if unknown:
         raise BadSetting(f"{path}: unknown section {sorted(unknown)[0]!r}; entries are [models.…].")
-    return {name: _checked(path, name, entry) for name, entry in content["models"].items()}
+    entries = content.get("models", {})
+    if not isinstance(entries, dict):
+        raise BadSetting(f"{path}: models must be sections, [models.NAME].")
+    return {name: _checked(path, name, entry) for name, entry in entries.items()}
 
 
-def _checked(path: Path, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, name: str, entry: object) -> dict[str, Any]:
     where = f'{path}: models."{name}"'
-    if ":" in name or "/" in name:
-        raise BadSetting(f"{where}: a name may not hold ':' or '/'.")
+    if not isinstance(entry, dict):
+        raise BadSetting(f"{where} must be a section, [models.NAME].")
+    if not name or ":" in name or "/" in name:
+        raise BadSetting(f"{where}: a name may not be empty or hold ':' or '/'.")
     unknown = set(entry) - _FIELDS
     if unknown:
         raise BadSetting(
@@ -76,8 +80,12 @@ def _checked(path: Path, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     checked = dict(entry)
     if "source" in checked:
         checked["source"] = str(_folder(path, where, str(checked["source"])))
+    aliases = checked.get("aliases", [])
+    if not (isinstance(aliases, list) and all(isinstance(one, str) and one for one in aliases)):
+        raise BadSetting(f"{where}: aliases must be a list of names.")
     for context in ("training_context", "inference_context"):
-        if context in checked and not (isinstance(checked[context], int) and checked[context] > 0):
+        value = checked.get(context, 1)
+        if type(value) is not int or value < 1:
             raise BadSetting(f"{where}: {context} must be a number of tokens above 0.")
     return checked
 

@@ -23,54 +23,82 @@ class BadSetting(InvalidRequest):
     """A setting has an unknown name or a value that can't be used."""
 
 
-def _setting(default: Any, help: str) -> Any:  # Any: dataclasses.field types itself so
-    return field(default=default, metadata={"help": help})
+def _setting(
+    default: Any,  # Any, twice: dataclasses.field types itself so
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float = float("inf"),
+    choices: tuple[str, ...] = (),
+) -> Any:
+    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={"help": help, **bounds})
 
 
 @dataclass(frozen=True)
 class Settings:
     data_dir: Path = _setting(Path("tunesmith-data"), "Folder that holds everything we keep.")
     host: str = _setting("127.0.0.1", "Address that the API listens on.")
-    port: int = _setting(8000, "Port that the API listens on.")
+    port: int = _setting(8000, "Port that the API listens on.", minimum=0, maximum=65_535)
     api_key: str | None = _setting(
         None, "First admin key. Unset: made on the first start and kept in DATA_DIR/api-key."
     )
-    org_name: str = _setting("local", "Name of the first organisation; a part of `ft:` names.")
+    org_name: str | None = _setting(
+        None,
+        "Name of the first organisation; a part of `ft:` names. Unset: it keeps the name it has, "
+        "at first `local`.",
+    )
     default_model: str = _setting(
         "tunesmith-tiny", "Base model whose engine starts with the service."
     )
     device: str = _setting("auto", "Where models run: auto, cpu, cuda, cuda:1 …")
     num_threads: int | None = _setting(
-        None, "CPU threads of the engine and of the trainer, each. Unset: torch decides."
+        None, "CPU threads of the engine and of the trainer, each. Unset: torch decides.", minimum=1
     )
-    max_upload_bytes: int = _setting(512 * 1024**2, "Largest file that can be uploaded.")
-    max_body_bytes: int = _setting(32 * 1024**2, "Largest JSON body of a request.")
+    max_upload_bytes: int = _setting(512 * 1024**2, "Largest file that can be uploaded.", minimum=1)
+    max_body_bytes: int = _setting(32 * 1024**2, "Largest JSON body of a request.", minimum=1024)
     result_file_format: str = _setting(
-        "csv", "Content of result files: csv, or base64 as the hosted service sends since 2024."
+        "csv",
+        "Content of result files: csv, or base64 as the hosted service sends since 2024.",
+        choices=("csv", "base64"),
     )
-    reported_lines: int = _setting(20, "Bad lines of a training file that are reported one by one.")
+    reported_lines: int = _setting(
+        20, "Bad lines of a training file that are reported one by one.", minimum=1
+    )
     lease_s: float = _setting(
-        15.0, "Seconds without a sign of life after which a worker's job goes to another."
+        15.0,
+        "Seconds without a sign of life after which a worker's job goes to another.",
+        minimum=0.5,
     )
     snapshot_interval_s: float = _setting(
-        60.0, "Seconds between snapshots of a training run: the most that a crash can cost."
+        60.0,
+        "Seconds between snapshots of a training run: the most that a crash can cost.",
+        minimum=0.1,
     )
     idle_unload_s: float = _setting(
-        600.0, "Seconds without a job after which the trainer gives its memory back."
+        600.0, "Seconds without a job after which the trainer gives its memory back.", minimum=0
     )
     engine_token: str | None = _setting(
         None, "Secret between API and engine. Unset: `serve` makes one at each start."
     )
-    engine_max_sequences: int = _setting(64, "Completions that an engine works on at once.")
+    engine_max_sequences: int = _setting(
+        64, "Completions that an engine works on at once.", minimum=1
+    )
     engine_cache_tokens: int = _setting(
-        65_536, "Tokens that an engine's key-value cache holds, of all sequences together."
+        65_536,
+        "Tokens that an engine's key-value cache holds, of all sequences together.",
+        minimum=1,
     )
     engine_step_tokens: int = _setting(
-        1024, "Tokens that an engine computes in one step; long prompts are cut into such chunks."
+        1024,
+        "Tokens that an engine computes in one step; long prompts are cut into such chunks.",
+        minimum=1,
     )
-    engine_adapter_slots: int = _setting(32, "Adapters that an engine holds ready at once.")
+    engine_adapter_slots: int = _setting(
+        32, "Adapters that an engine holds ready at once.", minimum=1
+    )
     engine_wait_s: float = _setting(
-        120.0, "Seconds that a request waits for an engine that is starting."
+        120.0, "Seconds that a request waits for an engine that is starting.", minimum=0
     )
 
 
@@ -124,6 +152,8 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSetting(f"{path} can't be read: {error}") from error
     _refuse_unknown(values, f"setting in {path}", str)
+    if "data_dir" in values:
+        raise BadSetting(f"{path} is inside of the data folder and can't move it: use --data-dir.")
     return values
 
 
@@ -137,6 +167,19 @@ def _refuse_unknown(values: Mapping[str, Any], kind: str, spelled: Any) -> None:
 
 
 def _convert(name: str, value: Any) -> Any:
+    """`value` as the setting's own type and within its bounds. Raises BadSetting."""
+    converted = _typed(name, value)
+    bounds = Settings.__dataclass_fields__[name].metadata
+    minimum, maximum, choices = bounds["minimum"], bounds["maximum"], bounds["choices"]
+    if minimum is not None and not minimum <= converted <= maximum:
+        upper = "" if maximum == float("inf") else f" and at most {maximum}"
+        raise BadSetting(f"{name} must be at least {minimum}{upper}, not {converted}.", param=name)
+    if choices and converted not in choices:
+        raise BadSetting(f"{name} must be {' or '.join(choices)}, not {converted!r}.", param=name)
+    return converted
+
+
+def _typed(name: str, value: Any) -> Any:
     """`value` (text from the environment, or a TOML value) as the setting's own type."""
     declared = Settings.__dataclass_fields__[name].type
     kinds = get_args(declared) if isinstance(declared, UnionType) else (declared,)

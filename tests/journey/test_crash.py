@@ -4,6 +4,7 @@ Each test has a service of its own, since it takes it apart.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -111,6 +112,37 @@ def test_job_of_a_killed_trainer_ends_as_if_nothing_had_happened(
     assert adapter_bytes(own_service, interrupted) == adapter_bytes(own_service, peaceful)
     told = [event.message for event in sdk.fine_tuning.jobs.list_events(interrupted.id, limit=100)]
     assert told.count("Fine-tuning job started") == 1
+
+
+def test_job_that_kills_its_trainer_fails_and_the_queue_goes_on(
+    own_service: Service, sdk: OpenAI, marv: Path
+) -> None:
+    """Three times without a checkpoint in between: nobody would see the fourth end otherwise."""
+    assert own_service.process
+    killer = start_job(sdk, marv, n_epochs=1)
+    harmless = start_job(sdk, marv, n_epochs=1)
+    for _ in range(3):
+        worker = wait_for_new_training(own_service, killer.id)
+        processes.kill(worker)
+    assert wait_for_success(sdk, harmless.id).fine_tuned_model
+    failed = sdk.fine_tuning.jobs.retrieve(killer.id)
+    assert failed.status == "failed"
+    assert failed.error
+    assert failed.error.code == "trainer_crashed"
+
+
+def wait_for_new_training(service: Service, job_id: str) -> int:
+    """The worker's process id, once it trains the job: its log says so when it has begun."""
+    assert service.process
+    worker = processes.wait_for_children(service.process.pid, "worker")["worker"]
+    log = service.data_dir.parent / "service.log"
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        started = log.read_text().rpartition(f"worker started (process {worker})")[2]
+        if re.search(rf"{job_id}: (queued|running)", started):
+            return worker
+        time.sleep(0.02)
+    raise AssertionError(f"no worker took {job_id}")
 
 
 def test_everything_killed_and_started_again_finishes_the_job(tmp_path: Path, marv: Path) -> None:

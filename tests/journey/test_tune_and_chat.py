@@ -208,8 +208,8 @@ def test_bad_file_fails_the_job_and_names_every_bad_line(
     assert failed.fine_tuned_model is None
     assert failed.finished_at
     told = " ".join(event.message for event in client.fine_tuning.jobs.list_events(job.id))
-    assert "4" in failed.error.message
-    assert "8" in told
+    assert "Example 4" in failed.error.message
+    assert "ine 8" in told
 
 
 def test_too_few_examples_fail_with_the_hosted_text(

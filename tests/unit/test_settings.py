@@ -23,6 +23,10 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
     [
         ({"TUNESMITH_PROT": "1"}, "TUNESMITH_PROT"),
         ({"TUNESMITH_PORT": "eighty"}, "port must be of type int"),
+        ({"TUNESMITH_PORT": "65536"}, "port must be at least 0 and at most 65535"),
+        ({"TUNESMITH_LEASE_S": "0"}, "lease_s must be at least"),
+        ({"TUNESMITH_LEASE_S": "nan"}, "lease_s must be at least"),
+        ({"TUNESMITH_RESULT_FILE_FORMAT": "jsonl"}, "csv or base64"),
     ],
 )
 def test_bad_environment_is_refused(environ: dict[str, str], complaint: str) -> None:
@@ -60,6 +64,11 @@ def test_operator_points_a_name_at_other_weights(tmp_path: Path) -> None:
         assert entry.source == str(folder.resolve())
 
 
+def test_catalogue_without_entries_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text("# nothing yet\n")
+    assert read_catalog(tmp_path).find("gpt-4o")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -67,9 +76,13 @@ def test_operator_points_a_name_at_other_weights(tmp_path: Path) -> None:
         ('[models.a]\nsource = "nowhere"\n', "not a model folder"),
         ('[models.a]\nsource = "tunesmith-tiny"\nprize = 1\n', "unknown field 'prize'"),
         ('[models.a]\nsource = "tunesmith-tiny"\naliases = ["gpt-4o"]\n', "names both"),
-        ('[models."a:b"]\nsource = "tunesmith-tiny"\n', "may not hold"),
+        ('[models."a:b"]\nsource = "tunesmith-tiny"\n', "may not be empty or hold"),
         ("[model.a]\n", "unknown section"),
         ("[models", "can't be read"),
+        ("models = 3\n", "must be sections"),
+        ("[models]\na = 3\n", "must be a section"),
+        ('[models.a]\nsource = "tunesmith-tiny"\naliases = "gpt"\n', "list of names"),
+        ('[models.a]\nsource = "tunesmith-tiny"\ntraining_context = true\n', "number of tokens"),
     ],
 )
 def test_bad_catalogue_is_refused_by_name(tmp_path: Path, text: str, complaint: str) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _ADAPTER_ID = re.compile(r"[0-9A-Za-z]{8}")
@@ -24,6 +25,15 @@ class AdapterShelf:
         """Where this adapter is, or would be."""
         assert _ADAPTER_ID.fullmatch(adapter_id), f"{adapter_id!r} is not an adapter id"
         return self._root / adapter_id
+
+    def published_before(self, timestamp: float) -> list[str]:
+        """The ids of all adapters that were there at that time (seconds since the epoch)."""
+        found = []
+        for folder in self._root.glob("*"):
+            with suppress(FileNotFoundError):
+                if _ADAPTER_ID.fullmatch(folder.name) and folder.stat().st_mtime < timestamp:
+                    found.append(folder.name)
+        return found
 
     def publish(self, adapter_id: str, source_folder: Path) -> Path:
         """A copy of `source_folder` under this id; one that is there already stays as it is.

@@ -67,7 +67,6 @@ def _delete(request: Request, services: Services, caller: Caller, name: str) -> 
         )
     if not services.store.tuned_models.delete(caller.scope, name):
         raise _not_found(name)
-    services.models.remove_adapter(model.tuned.adapter_id)
     return model
 
 

@@ -73,6 +73,12 @@ class ModelDirectory:
         return min(base.inference_context or possible, possible)
 
     def engine(self, base: BaseModel) -> EngineClient:
+        """Raises Unavailable if this API was started without an engine for the base model."""
+        if base.source not in self._engines:
+            raise errors.Unavailable(
+                f"No engine serves the base model {base.name} here. Its operator can name one with "
+                "`tunesmith api --engine FOLDER=URL`."
+            )
         return self._engines[base.source]
 
     def adapter(self, model: ServedModel) -> Adapter | None:
@@ -81,10 +87,6 @@ class ModelDirectory:
         adapter_id = model.tuned.adapter_id
         # The engine may run in another folder than we do.
         return Adapter(adapter_id, self._shelf.path(adapter_id).resolve())
-
-    def remove_adapter(self, adapter_id: str) -> None:
-        """Deletes the files of a deleted model."""
-        self._shelf.remove(adapter_id)
 
     def preload(self) -> None:
         """Reads all sources in the background."""

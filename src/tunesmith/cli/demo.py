@@ -4,6 +4,7 @@ Everything goes through the official `openai` SDK; against another base_url the 
 """
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from tunesmith.cli.service import running_service
@@ -57,14 +58,15 @@ def run(settings: Settings, model: str) -> None:
         unseen = [json.loads(line)["messages"] for line in _lines(EXAMPLES / "marv_unseen.jsonl")]
         _compare(client, job.model, tuned, _spread(unseen), "never seen in training")
         console.print(f"\nDone in {time.monotonic() - started:.0f} s. Your model: [bold]{tuned}[/]")
-    _say_how_to_go_on(settings, tuned)
+        url = f"{service.url}/v1"
+    _say_how_to_go_on(url, settings.data_dir / "api-key", tuned, unseen[0])
 
 
 def _free_port(settings: Settings) -> int:
     """The configured port, or a free one if it is taken."""
     try:
         probe = listen(settings.host, settings.port)
-    except OSError:
+    except TunesmithError:
         return 0
     with probe:
         return settings.port
@@ -73,13 +75,11 @@ def _free_port(settings: Settings) -> int:
 def _follow(client: OpenAI, job: FineTuningJob) -> FineTuningJob:
     """Shows the job's events as a progress bar until it has ended; gives its last state."""
     columns = (
-        TextColumn("  {task.description:32}"),
-        BarColumn(),
-        TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("  {task.description}"),
+        BarColumn(20),
         TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("left"),
-        TimeRemainingColumn(),
     )
     seen: set[str] = set()
     with Progress(*columns, console=console) as progress:
@@ -105,14 +105,15 @@ def _show_step(
         progress.update(task, description=status)
         return
     recent = steps[:RECENT_STEPS]
-    loss = sum(step["train_loss"] for step in recent) / len(recent)
-    speed = sum(step["tokens_per_second"] for step in recent) / len(recent)
+    loss = sum(metrics["train_loss"] for metrics in recent) / len(recent)
+    speed = sum(metrics["tokens_per_second"] for metrics in recent) / len(recent)
+    step, total = steps[0]["step"], steps[0]["total_steps"]
     progress.update(
         task,
         description=status,
-        completed=steps[0]["step"],
-        total=steps[0]["total_steps"],
-        numbers=f"loss {loss:.2f} · {speed:,.0f} tokens/s",
+        completed=step,
+        total=total,
+        numbers=f"step {step}/{total} · loss {loss:.2f} · {speed:,.0f} tokens/s",
     )
 
 
@@ -147,19 +148,18 @@ def _answer(client: OpenAI, model: str, messages: Any) -> str:
     return answer.choices[0].message.content or ""
 
 
-def _say_how_to_go_on(settings: Settings, tuned: str) -> None:
-    question = "What is the capital of Norway?"
-    body = json.dumps({"model": tuned, "messages": [{"role": "user", "content": question}]})
-    url = f"http://{settings.host}:{settings.port}/v1"
-    key_file = settings.data_dir / "api-key"
-    console.print("\nTo go on, start the service with [bold]make serve[/], then in Python:\n")
+def _say_how_to_go_on(url: str, key_file: Path, tuned: str, messages: Messages) -> None:
+    body = json.dumps({"model": tuned, "messages": messages})
+    port = url.rpartition(":")[2].partition("/")[0]
+    how = "make serve" if port == "8000" else f"tunesmith serve --port {port}"
+    console.print(f"\nTo go on, start the service with [bold]{how}[/], then in Python:\n")
     print(
         f"""from openai import OpenAI
 
 client = OpenAI(base_url="{url}", api_key=open("{key_file}").read().strip())
 answer = client.chat.completions.create(
     model="{tuned}",
-    messages=[{{"role": "user", "content": "{question}"}}],
+    messages={json.dumps(messages)},
 )
 print(answer.choices[0].message.content)"""
     )
@@ -168,5 +168,5 @@ print(answer.choices[0].message.content)"""
         f"""curl {url}/chat/completions \\
   -H "Authorization: Bearer $(cat {key_file})" \\
   -H "Content-Type: application/json" \\
-  -d '{body}'"""
+  -d {shlex.quote(body)}"""
     )

@@ -110,7 +110,7 @@ def api(
     settings, _ = read_settings(
         {"host": host, "port": port, "data_dir": data_dir, "org_name": org_name}
     )
-    urls = dict(pair.rsplit("=", 1) for pair in engine or ())
+    urls = dict(_engine_url(pair) for pair in engine or ())
     listener = _listener(fd, supervisor.listen, settings.host, settings.port)
     parts.serve_api(settings, listener, urls)
 
@@ -121,7 +121,9 @@ def engine(
     source: Annotated[
         str | None, typer.Option(help="Folder of the base model; unset: the default model's.")
     ] = None,
-    host: Host = None,
+    host: Annotated[
+        str, typer.Option(help="Address that the engine listens on; keep it from users.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port that the engine listens on.")] = 8001,
     data_dir: DataDir = None,
     device: Device = None,
@@ -135,9 +137,9 @@ def engine(
 
     _begin_part("engine", lifeline)
     settings, _ = read_settings(
-        {"host": host, "data_dir": data_dir, "device": device, "num_threads": num_threads}
+        {"data_dir": data_dir, "device": device, "num_threads": num_threads}
     )
-    parts.serve_engine(settings, _listener(fd, supervisor.listen, settings.host, port), source)
+    parts.serve_engine(settings, _listener(fd, supervisor.listen, host, port), source)
 
 
 @app.command()
@@ -208,7 +210,7 @@ def keys_create(
     """Make a key and print it, alone, on stdout. It is shown only this once."""
     from tunesmith import app as parts
 
-    with parts.open_service(read_settings({"data_dir": data_dir})[0]) as store:
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
         typer.echo(store.tenants.create_key(org, project, admin))
 
 
@@ -221,7 +223,7 @@ def keys_list(
     """List the keys: id, first and last characters, organisation, project, state."""
     from tunesmith import app as parts
 
-    with parts.open_service(read_settings({"data_dir": data_dir})[0]) as store:
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
         rows = [
             {
                 "id": listed.key.id,
@@ -252,7 +254,7 @@ def keys_revoke(
     """Revoke a key: from now on it opens nothing."""
     from tunesmith import app as parts
 
-    with parts.open_service(read_settings({"data_dir": data_dir})[0]) as store:
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
         if not store.tenants.revoke_key(key_id):
             typer.echo(f"Error: there is no active key with the id {key_id}.", err=True)
             raise typer.Exit(1)
@@ -282,12 +284,15 @@ def _listener(fd: int | None, listen: Callable[[str, int], Any], host: str, port
     """The socket handed down by the supervisor, or one of our own."""
     import socket
 
-    if fd is not None:
-        return socket.socket(fileno=fd)
-    try:
-        return listen(host, port)
-    except OSError as error:
-        raise TunesmithError(f"Can't listen on {host} port {port}: {error.strerror}.") from error
+    return listen(host, port) if fd is None else socket.socket(fileno=fd)
+
+
+def _engine_url(pair: str) -> tuple[str, str]:
+    """FOLDER=URL, the folder as the catalogue spells it."""
+    folder, equals, url = pair.rpartition("=")
+    if not equals:
+        raise TunesmithError(f"--engine takes FOLDER=URL, not {pair!r}.")
+    return str(Path(folder).resolve()), url
 
 
 def _shown(name: str, value: Any) -> Any:

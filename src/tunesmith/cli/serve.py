@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from tunesmith.settings import ENV_PREFIX, Settings
 log = logging.getLogger("tunesmith.supervisor")
 
 LOCK_FILE = "supervisor.lock"
+LOCK_PATIENCE_S = 1.0  # whoever only looks if a service runs holds the lock for a moment
 ENGINE_DELAY_S = 1.0  # API and trainer first: on two cores a third start would slow down both
 
 
@@ -31,24 +33,19 @@ def serve(flags: Mapping[str, Any], settings: Settings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     catalog = read_catalog(settings.data_dir)
     with _sole_supervisor(settings) as lock:
-        try:
-            listener = listen(settings.host, settings.port)
-        except OSError as error:
-            raise TunesmithError(
-                f"Can't listen on {settings.host} port {settings.port}: {error.strerror}. "
-                "Choose another with --port."
-            ) from error
-        url = f"http://{settings.host}:{listener.getsockname()[1]}"
+        listener = listen(settings.host, settings.port)
+        url = _url(settings.host, listener.getsockname()[1])
         lock.write(url)
         lock.flush()
         log.info("listening on %s", url)
-        engines = _engines(flags, settings, catalog)
+        environment = _environment(settings.engine_token or secrets.token_urlsafe(32))
+        engines = _engines(flags, settings, catalog, environment)
         urls = [word for child in engines for word in ("--engine", _address(child))]
         common = _flags(flags, "data_dir", "device", "num_threads")
         children = [
-            _child(settings, "api", [*_flags(flags, "data_dir", "org_name"), *urls], listener),
+            _child("api", [*_flags(flags, "data_dir", "org_name"), *urls], environment, listener),
             *engines,
-            _child(settings, "worker", common),
+            _child("worker", common, environment),
         ]
         try:
             Supervisor(children).run()
@@ -58,13 +55,18 @@ def serve(flags: Mapping[str, Any], settings: Settings) -> None:
                     child.listener.close()
 
 
-def _engines(flags: Mapping[str, Any], settings: Settings, catalog: Catalog) -> list[Child]:
+def _engines(
+    flags: Mapping[str, Any],
+    settings: Settings,
+    catalog: Catalog,
+    environment: dict[str, str],
+) -> list[Child]:
     """One engine per folder of weights. The default model's starts at once, others on demand."""
     default = source_of(catalog, settings.default_model)
     children = []
     for source in catalog.sources():
         words = ["--source", source, *_flags(flags, "data_dir", "device", "num_threads")]
-        child = _child(settings, "engine", words, listen("127.0.0.1", 0))
+        child = _child("engine", words, environment, listen("127.0.0.1", 0))
         child.starts_on_demand = source != default
         child.start_after = time.monotonic() + ENGINE_DELAY_S
         children.append(child)
@@ -77,19 +79,21 @@ def _address(engine: Child) -> str:
     return f"{source}=http://127.0.0.1:{engine.listener.getsockname()[1]}"
 
 
-def _child(settings: Settings, part: str, words: list[str], listener: Any = None) -> Child:
+def _child(
+    part: str,
+    words: list[str],
+    environment: dict[str, str],
+    listener: socket.socket | None = None,
+) -> Child:
     command = [sys.executable, "-m", "tunesmith", part, *words, "--lifeline", LIFELINE]
     if listener is not None:
         command += ["--fd", LISTENER]
-    return Child(part, command, _environment(settings), listener)
+    return Child(part, command, environment, listener)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _environment(token: str) -> dict[str, str]:
     """The children share a secret, so that only this API can drive these engines."""
-    name = ENV_PREFIX + "ENGINE_TOKEN"
-    if name not in os.environ:
-        os.environ[name] = settings.engine_token or secrets.token_urlsafe(32)
-    return dict(os.environ)
+    return {**os.environ, ENV_PREFIX + "ENGINE_TOKEN": token}
 
 
 def _flags(flags: Mapping[str, Any], *names: str) -> list[str]:
@@ -108,13 +112,14 @@ def _sole_supervisor(settings: Settings) -> Iterator[TextIO]:
     The lock file holds the service's address, for commands on the same machine.
     """
     with (settings.data_dir / LOCK_FILE).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TunesmithError(
-                f"Another `tunesmith serve` is running on {settings.data_dir}. Stop it first, or "
-                "choose another folder with --data-dir."
-            ) from error
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while not _try_lock(file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise TunesmithError(
+                    f"Another `tunesmith serve` is running on {settings.data_dir}. Stop it first, "
+                    "or choose another folder with --data-dir."
+                )
+            time.sleep(0.05)
         file.truncate(0)
         yield file
 
@@ -125,8 +130,17 @@ def running_at(data_dir: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return file.read().strip() or None
-    return None
+        is_free = _try_lock(file, fcntl.LOCK_SH)
+        return None if is_free else file.read().strip() or None
+
+
+def _try_lock(file: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

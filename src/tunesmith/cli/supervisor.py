@@ -5,7 +5,7 @@ is known before anything starts, a request that arrives while its process is sti
 being restarted) waits in the socket's queue, and an engine that nobody asks for is not started
 at all: its socket is watched here until the first connection knocks.
 
-Standard library only: this process stays small and has little to crash on.
+Little more than the standard library: this process stays small and has little to crash on.
 """
 
 import logging
@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tunesmith.domain.errors import TunesmithError
+
 log = logging.getLogger("tunesmith.supervisor")
 
 TICK_S = 0.1
@@ -26,6 +28,8 @@ STOP_GRACE_S = 15.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 STEADY_S = 60.0  # a child that lived this long is forgiven its earlier deaths
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Words of a child's command that become the numbers of what is handed down.
 LIFELINE = "{lifeline}"
@@ -64,7 +68,7 @@ class Supervisor:
     _lifeline: tuple[int, int] = field(default_factory=os.pipe)
 
     def run(self) -> None:
-        """Runs the children until SIGINT or SIGTERM; leaves no process behind."""
+        """Runs the children until one of `STOP_SIGNALS`; leaves no process behind."""
         with self._signals_handled():
             try:
                 self._watch()
@@ -82,6 +86,7 @@ class Supervisor:
             for child in self.children:
                 self._look_after(child)
             self._answer_knocks()
+        log.info("stopping")
 
     def _look_after(self, child: Child) -> None:
         if child.process is None:
@@ -97,14 +102,21 @@ class Supervisor:
             fds.append(child.listener.fileno())
             words[LISTENER] = str(child.listener.fileno())
         command = [words.get(word, word) for word in child.command]
-        child.process = subprocess.Popen(command, env=child.environment, pass_fds=fds)
         child.started_at = time.monotonic()
+        try:
+            child.process = subprocess.Popen(command, env=child.environment, pass_fds=fds)
+        except OSError as error:  # no memory for another process, say
+            self._note_death(child, f"could not start: {error}")
+            return
         log.info("%s started (process %d)", child.name, child.process.pid)
 
     def _bury(self, child: Child) -> None:
         """A child died on its own: say so, and set the time of its next start."""
         assert child.process is not None, "only a process that ran can have died"
         code, child.process = child.process.returncode, None
+        self._note_death(child, f"signal {-code}" if code < 0 else f"exit code {code}")
+
+    def _note_death(self, child: Child, cause: str) -> None:
         if time.monotonic() - child.started_at > STEADY_S:
             child.num_deaths = 0
         child.num_deaths += 1
@@ -112,7 +124,7 @@ class Supervisor:
         log.warning(
             "%s ended (%s); starting it again in %.1f s",
             child.name,
-            f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}",
+            cause,
             child.backoff_s(),
         )
 
@@ -143,11 +155,10 @@ class Supervisor:
 
     @contextmanager
     def _signals_handled(self) -> Iterator[None]:
-        def stop(number: int, _frame: object) -> None:
-            log.info("%s: stopping", signal.Signals(number).name)
+        def stop(_number: int, _frame: object) -> None:
             self._is_stopping = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
         try:
             yield
         finally:
@@ -158,7 +169,7 @@ class Supervisor:
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket that can be handed to a child. Port 0 takes a free one.
 
-    Raises OSError if the port is taken.
+    Raises TunesmithError if the port is taken, or the address isn't this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -166,7 +177,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(512)
-    except OSError:
+    except (OSError, OverflowError) as error:
         listener.close()
-        raise
+        cause = error.strerror if isinstance(error, OSError) else str(error)
+        raise TunesmithError(
+            f"Can't listen on {host} port {port}: {cause}. Choose another with --port."
+        ) from error
     return listener

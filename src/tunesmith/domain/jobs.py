@@ -162,3 +162,4 @@ class Lease:
     job_id: str
     worker: str
     fence: int
+    num_crashes: int = 0  # workers that fell silent with the job in hand, since it last got on

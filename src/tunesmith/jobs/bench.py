@@ -44,6 +44,11 @@ class Bench:
         self._resident.used_at = time.monotonic()
         return self._resident.decoder
 
+    def rest(self) -> None:
+        """A job has ended: from now on the base model is idle."""
+        if self._resident:
+            self._resident.used_at = time.monotonic()
+
     def adapter(self, folder: Path, base: Decoder) -> LoraAdapter:
         """A tuned model's adapter, to be trained further on `base`."""
         return adapter_files.load_adapter(folder, base.shape, self.device)

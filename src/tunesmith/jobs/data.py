@@ -12,6 +12,7 @@ from tunesmith.datasets.render import Renderer, Row
 from tunesmith.domain.chat import Example
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.jobs import EventLevel, Job, NewEvent
+from tunesmith.domain.plan import MIN_EXAMPLES
 from tunesmith.store.store import Store
 from tunesmith.training.loop import TrainingData
 
@@ -52,18 +53,35 @@ class RenderedFile:
 
 
 def check_files(store: Store, job: Job, max_reported: int) -> CheckedFiles:
-    """The job's examples. Raises InvalidTrainingData for the first file that can't be used."""
-    with store.blobs.open(job.training_blob) as content:
-        train = check_chat_file(content, file_id=job.training_file_id, max_reported=max_reported)
-    if job.validation_blob is None or job.validation_file_id is None:
-        return CheckedFiles(train, [])
-    with store.blobs.open(job.validation_blob) as content:
-        valid = check_chat_file(
-            content,
-            file_id=job.validation_file_id,
-            param="validation_file",
-            min_examples=1,
-            max_reported=max_reported,
+    """The job's examples. Raises InvalidTrainingData; if both files have bad lines, the training
+    file's error, with what is wrong in the other among its notes."""
+    problems: list[InvalidTrainingData] = []
+
+    def check(file_id: str, blob: str, param: str, min_examples: int) -> list[Example]:
+        with store.blobs.open(blob) as content:
+            try:
+                return check_chat_file(
+                    content,
+                    file_id=file_id,
+                    param=param,
+                    min_examples=min_examples,
+                    max_reported=max_reported,
+                )
+            except InvalidTrainingData as problem:
+                problems.append(problem)
+                return []
+
+    train = check(job.training_file_id, job.training_blob, "training_file", MIN_EXAMPLES)
+    valid: list[Example] = []
+    if job.validation_file_id is not None and job.validation_blob is not None:
+        valid = check(job.validation_file_id, job.validation_blob, "validation_file", 1)
+    if problems:
+        first, *others = problems
+        notes = [*first.notes]
+        for other in others:
+            notes += [other.message, *other.notes]
+        raise InvalidTrainingData(
+            first.message, param=first.param or "training_file", code=first.code, notes=tuple(notes)
         )
     return CheckedFiles(train, valid)
 
@@ -91,10 +109,11 @@ def render_file(
         num_tokens += max(len(row.token_ids) for row in rows)
     if examples and not kept:
         raise InvalidTrainingData(
-            "The job failed due to an invalid training file. No example has assistant text to "
-            f"learn from within the first {max_tokens} tokens. Give at least one assistant message "
-            "of each example a weight of 1 and keep examples within that length.",
+            f"The job failed due to an invalid {param.replace('_', ' ')}. No example has assistant "
+            f"text to learn from within the first {max_tokens} tokens. Give at least one assistant "
+            "message of each example a weight of 1 and keep examples within that length.",
             param=param,
+            code=f"invalid_{param}",
         )
     return RenderedFile(kept, num_tokens, truncated, unusable)
 
@@ -108,6 +127,7 @@ def _rows(renderer: Renderer, example: Example, max_tokens: int, param: str) -> 
             f"The job failed due to an invalid {kind}. Invalid file format. Example {example.line} "
             f"can't be rendered by the base model's chat template: {error.message}",
             param=param,
+            code=f"invalid_{param}",
         ) from error
 
 

@@ -102,10 +102,9 @@ class Reporter:
             job_id=job.id,
             created_at=checkpoint.created_at,
         )
-        for old in self._store.jobs.add_checkpoint(
+        self._store.jobs.add_checkpoint(
             self._held.lease, checkpoint, tuned, keep=self._plan.kept_checkpoints
-        ):
-            self._shelf.remove(old.adapter_id)
+        )
 
     def _estimated_finish(self) -> datetime | None:
         """Now and what the remaining steps take at this run's pace; None before there is one."""

@@ -23,6 +23,8 @@ from tunesmith.jobs.bench import Bench
 from tunesmith.jobs.data import check_files, render_file, training_data
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.reporter import Reporter
+from tunesmith.modeling.decoder import Decoder
+from tunesmith.modeling.lora import LoraAdapter
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.database import Clock
@@ -99,11 +101,7 @@ def run(
     reporter = Reporter(
         workshop.store, workshop.shelf, workshop.ids, workshop.clock, held, job, plan
     )
-    parent = (
-        workshop.bench.adapter(workshop.shelf.path(job.parent_adapter_id), decoder)
-        if job.parent_adapter_id
-        else None
-    )
+    parent = _parent_adapter(workshop, job, decoder)
     run_folder = workshop.run_folder(job.id)
     is_finished = train(
         plan,
@@ -148,6 +146,21 @@ def _base_model(workshop: Workshop, job: Job) -> BaseModel:
             code="model_not_available",
         )
     return base
+
+
+def _parent_adapter(workshop: Workshop, job: Job, decoder: Decoder) -> LoraAdapter | None:
+    """Of the tuned model that the job goes on from, if it does."""
+    if job.parent_adapter_id is None:
+        return None
+    folder = workshop.shelf.path(job.parent_adapter_id)
+    if not folder.is_dir():
+        raise errors.JobFailed(
+            f"The model {job.model}, which this job was to go on from, was deleted before the job "
+            "was created completely. Create it again from another model.",
+            param="model",
+            code="model_not_available",
+        )
+    return workshop.bench.adapter(folder, decoder)
 
 
 def _succeed(

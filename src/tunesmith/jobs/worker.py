@@ -6,28 +6,29 @@ Two threads, so that a new job's files are judged at once while another job trai
     bench  queued → running → succeeded   (one job at a time on the resident base model)
 
 Begin with `Worker.run`; what a stage does is in `stages.py`. Around a job is one of the two
-places where every exception is caught: the job fails with a calm text, the worker lives on.
+places where every exception is caught. What we have a text for fails the job. Anything else (a bug,
+a full disk, a database that is gone for a while) ends the attempt like a crash: the lease runs out,
+the job is taken up again from its last snapshot, and only if that happens again and again does it
+fail. A night's training isn't thrown away for a hiccup.
 """
 
 import logging
-import threading
+import time
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 
 from tunesmith.domain import errors
 from tunesmith.domain.errors import ErrorDetail
-from tunesmith.domain.jobs import EventLevel, Job, JobStatus, NewEvent
+from tunesmith.domain.jobs import EventLevel, Job, JobStatus, Lease, NewEvent
 from tunesmith.jobs import stages
+from tunesmith.jobs.janitor import Janitor
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.stages import Workshop
 
 log = logging.getLogger("tunesmith.worker")
 
 POLL_S = 0.1
-INTERNAL_ERROR = ErrorDetail(
-    "server_error",
-    "The job failed because of an internal error of this service; its operator finds the cause in "
-    "the log under the job's id. Creating the job again may help.",
-)
+MAX_CRASHES = 3  # of workers on one job, without a checkpoint in between
 
 
 class Worker:
@@ -35,35 +36,40 @@ class Worker:
         self._workshop = workshop
         self._name = name
         self._lease_s = lease_s
-        self._stop = threading.Event()
+        self._janitor = Janitor(workshop.store, workshop.shelf, workshop.runs_folder)
+        # A plain flag: a signal handler may set it while this thread is anywhere.
+        self._is_stopping = False
 
     def stop(self) -> None:
         """Asks `run` to return: the job in hand is put back, with a snapshot."""
-        self._stop.set()
+        self._is_stopping = True
 
     def run(self) -> None:
-        """Works until `stop`."""
-        desk = threading.Thread(target=self._desk, name="desk")
-        desk.start()
-        try:
-            self._bench()
-        finally:
-            self._stop.set()
-            desk.join()
+        """Works until `stop`. Raises what broke one of the threads, a lost database say: then it
+        is for the supervisor to start anew."""
+        with ThreadPoolExecutor(1, thread_name_prefix="desk") as threads:
+            desk = threads.submit(self._desk)
+            desk.add_done_callback(lambda _: self.stop())
+            try:
+                self._bench()
+            finally:
+                self.stop()
+            desk.result()
 
     def _desk(self) -> None:
-        self._serve({JobStatus.VALIDATING_FILES}, self._validate, when_idle=lambda: None)
+        self._serve({JobStatus.VALIDATING_FILES}, self._validate, self._janitor.tidy)
 
     def _bench(self) -> None:
-        self._serve(
-            {JobStatus.QUEUED, JobStatus.RUNNING}, self._train, when_idle=self._workshop.bench.tidy
-        )
+        self._serve({JobStatus.QUEUED, JobStatus.RUNNING}, self._train, self._workshop.bench.tidy)
 
     def _validate(self, held: HeldLease, job: Job) -> None:
         stages.validate(self._workshop, held, job)
 
     def _train(self, held: HeldLease, job: Job) -> None:
-        stages.run(self._workshop, held, job, self._stop.is_set)
+        try:
+            stages.run(self._workshop, held, job, lambda: self._is_stopping)
+        finally:
+            self._workshop.bench.rest()
 
     def _serve(
         self,
@@ -71,11 +77,11 @@ class Worker:
         stage: Callable[[HeldLease, Job], None],
         when_idle: Callable[[], None],
     ) -> None:
-        while not self._stop.is_set():
+        while not self._is_stopping:
             claimed = self._workshop.store.jobs.claim(self._name, statuses, self._lease_s)
             if claimed is None:
                 when_idle()
-                self._stop.wait(POLL_S)
+                time.sleep(POLL_S)
                 continue
             job, lease = claimed
             with HeldLease(self._workshop.store, lease, self._lease_s) as held:
@@ -85,18 +91,23 @@ class Worker:
         """One stage of one job, whatever may happen in it."""
         log.info("%s: %s", job.id, job.status)
         try:
-            try:
-                stage(held, job)
-            except errors.LeaseLost:
-                raise
-            except errors.TunesmithError as error:
-                log.info("%s failed: %s", job.id, error)
-                self._fail(held, error.detail(), getattr(error, "notes", ()))
-            except Exception:
-                log.exception("%s failed", job.id)
-                self._fail(held, INTERNAL_ERROR)
+            self._stage_or_fail(stage, held, job)
         except errors.LeaseLost:
             log.info("%s was taken from this worker; leaving it", job.id)
+        except Exception:
+            log.exception("%s: this attempt broke off; the job is taken up again", job.id)
+
+    def _stage_or_fail(
+        self, stage: Callable[[HeldLease, Job], None], held: HeldLease, job: Job
+    ) -> None:
+        try:
+            _refuse_killer(held.lease)
+            stage(held, job)
+        except errors.LeaseLost:
+            raise
+        except errors.TunesmithError as error:
+            log.info("%s failed: %s", job.id, error)
+            self._fail(held, error.detail(), getattr(error, "notes", ()))
 
     def _fail(self, held: HeldLease, error: ErrorDetail, notes: Collection[str] = ()) -> None:
         """The job's owner sees the error first, newest event that it is, then the notes."""
@@ -104,3 +115,15 @@ class Worker:
         data = {"error_code": error.code, "error_param": error.param}
         events.append(NewEvent(error.message, level=EventLevel.ERROR, data=data))
         self._workshop.store.jobs.move(held.lease, JobStatus.FAILED, events, error=error)
+
+
+def _refuse_killer(lease: Lease) -> None:
+    """Keeps a job that ends its trainer, by using up the memory say, from doing so for ever."""
+    if lease.num_crashes >= MAX_CRASHES:
+        raise errors.JobFailed(
+            f"The trainer ended unexpectedly {lease.num_crashes} times while it worked on this "
+            "job, perhaps for lack of memory. Create the job again with a smaller batch_size or "
+            "shorter examples; the service's operator finds the cause in its log under the job's "
+            "id.",
+            code="trainer_crashed",
+        )

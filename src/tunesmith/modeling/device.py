@@ -8,14 +8,23 @@ import os
 
 import torch
 
+from tunesmith.domain.errors import TunesmithError
+
 
 def choose_device(name: str | None = None) -> torch.device:
-    """`name` as torch spells it (`cpu`, `cuda`, `cuda:1`); None or "auto": CUDA if it is there."""
+    """`name` as torch spells it (`cpu`, `cuda`, `cuda:1`); None or "auto": CUDA if it is there.
+
+    Raises TunesmithError for a device that this machine hasn't got.
+    """
     if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f"{name} was asked for, but this torch finds no CUDA device; use cpu.")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise TunesmithError(
+            f"The device {name!r} can't be used here: {str(error).splitlines()[0]}"
+        ) from error
     return device
 
 

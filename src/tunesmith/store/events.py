@@ -47,9 +47,10 @@ class Events:
 
 def write_events(
     connection: Connection, job_id: str, events: Sequence[NewEvent], ids: Ids, now: datetime
-) -> None:
+) -> int:
     """In the caller's transaction, which holds the job's row: so nobody else writes events of
-    this job meanwhile. What is told only `once` and has been told is left out."""
+    this job meanwhile. What is told only `once` and has been told is left out. Gives back how
+    many were new."""
     told = _told(connection, job_id, events)
     rows = []
     for event in events:
@@ -59,6 +60,7 @@ def write_events(
         rows.append({"id": ids.event(), "job_id": job_id, "created_at": now, **to_row(event)})
     if rows:
         connection.execute(insert(tables.events), rows)
+    return len(rows)
 
 
 def _told(connection: Connection, job_id: str, events: Sequence[NewEvent]) -> set[str | None]:

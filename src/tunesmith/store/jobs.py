@@ -69,7 +69,7 @@ class Jobs:
             _hold_file(connection, job, job.training_file_id, "training_file")
             if job.validation_file_id is not None:
                 _hold_file(connection, job, job.validation_file_id, "validation_file")
-            connection.execute(insert(tables.jobs).values(**to_row(job), fence=0, num_starts=0))
+            connection.execute(insert(tables.jobs).values(**to_row(job), fence=0, num_crashes=0))
             pairs = [
                 {"job_id": job.id, "key": k, "value": v} for k, v in (job.metadata or {}).items()
             ]
@@ -145,17 +145,20 @@ class Jobs:
         now = self._clock()
         ours = tables.jobs.c
         oldest = (
-            select(ours.position, ours.status)
+            select(ours.position, ours.worker)
             .where(
                 ours.status.in_(statuses),
                 or_(ours.worker.is_(None), ours.lease_expires_at <= now),
             )
             .order_by(*OLDEST_FIRST)
             .limit(1)
-            .with_for_update(skip_locked=True)  # SQLite: the transaction is alone anyway
         )
+        with self._database.read() as connection:  # idle workers ask often and must disturb nobody
+            if connection.execute(oldest).first() is None:
+                return None
         with self._database.write() as connection:
-            found = connection.execute(oldest).first()
+            # On SQLite the transaction is alone anyway.
+            found = connection.execute(oldest.with_for_update(skip_locked=True)).first()
             if found is None:
                 return None
             claimed = (
@@ -165,20 +168,20 @@ class Jobs:
                     worker=worker,
                     fence=ours.fence + 1,
                     lease_expires_at=now + timedelta(seconds=ttl_s),
-                    num_starts=ours.num_starts + int(found.status is JobStatus.RUNNING),
+                    estimated_finish=None,
+                    # Whoever gives a job back leaves no name; a name here fell silent.
+                    num_crashes=ours.num_crashes + int(found.worker is not None),
                 )
                 .returning(tables.jobs)
             )
             row = connection.execute(claimed).mappings().one()
-        return from_row(Job, row), Lease(row["id"], worker, row["fence"])
+        return from_row(Job, row), Lease(row["id"], worker, row["fence"], row["num_crashes"])
 
-    def num_starts(self, job_id: str) -> int:
-        """How often the job was claimed while it was running: its training was taken up again
-        that often, after a crash or a shutdown."""
-        query = select(tables.jobs.c.num_starts).where(tables.jobs.c.id == job_id)
+    def unfinished(self) -> set[str]:
+        """The ids of all jobs that have not ended, of all organisations."""
+        query = select(tables.jobs.c.id).where(tables.jobs.c.status.in_(UNFINISHED))
         with self._database.read() as connection:
-            num_starts: int = connection.execute(query).scalar_one()
-        return num_starts
+            return set(connection.execute(query).scalars())
 
     def renew(self, lease: Lease, ttl_s: float) -> None:
         """Holds the job for `ttl_s` seconds from now. LeaseLost if it is no longer ours."""
@@ -189,7 +192,9 @@ class Jobs:
     def release(self, lease: Lease) -> None:
         """Gives the job back as it is, for anyone to claim. LeaseLost if it is no longer ours."""
         with self._database.write() as connection:
-            _guarded_update(connection, lease, worker=None, lease_expires_at=None)
+            _guarded_update(
+                connection, lease, worker=None, lease_expires_at=None, estimated_finish=None
+            )
 
     def record(
         self,
@@ -203,7 +208,8 @@ class Jobs:
             changes["estimated_finish"] = estimated_finish
         with self._database.write() as connection:
             _guarded_update(connection, lease, **changes)
-            self._write_events(connection, lease.job_id, events)
+            if self._write_events(connection, lease.job_id, events):
+                _guarded_update(connection, lease, num_crashes=0)  # it gets on after all
 
     def move(
         self,
@@ -270,10 +276,8 @@ class Jobs:
             unused = _blobs_let_go(connection, row)
         self._delete_blobs(unused)
 
-    def _write_events(
-        self, connection: Connection, job_id: str, events: Sequence[NewEvent]
-    ) -> None:
-        write_events(connection, job_id, events, self._ids, self._clock())
+    def _write_events(self, connection: Connection, job_id: str, events: Sequence[NewEvent]) -> int:
+        return write_events(connection, job_id, events, self._ids, self._clock())
 
     def _delete_blobs(self, keys: Sequence[str]) -> None:
         for key in keys:

@@ -203,7 +203,9 @@ jobs = Table(
     Column("worker", String),
     Column("fence", BigInteger, nullable=False),
     Column("lease_expires_at", UtcTime),
-    Column("num_starts", BigInteger, nullable=False),  # claims while running
+    Column(
+        "num_crashes", BigInteger, nullable=False
+    ),  # workers that fell silent with it, since it last got on
     Index("ix_jobs_newest", "organization_id", "project_id", "created_at", "position"),
     Index("ix_jobs_oldest", "status", "created_at", "position"),
     sqlite_autoincrement=True,

@@ -19,6 +19,7 @@ from tunesmith.store import tables
 from tunesmith.store.database import Clock, Database, Task
 from tunesmith.store.rows import from_row, to_row
 
+FIRST_ORGANIZATION = "local"
 DEFAULT_PROJECT = "default"
 KEY_BYTES = 32  # 43 characters of URL-safe base64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -39,12 +40,12 @@ class Tenants:
         self._ids = ids
         self._clock = clock
 
-    def ensure_first(self, org_name: str, key: str) -> Caller:
+    def ensure_first(self, org_name: str | None, key: str) -> Caller:
         """Makes `key` the bootstrap key, an admin key of the first organisation. Idempotent.
 
-        The first start makes the organisation and its project `default`. A later start with
-        another name renames the organisation; with another key, the former bootstrap key is
-        revoked. InvalidRequest for a name that can't be used.
+        The first start makes the organisation (None: `local`) and its project `default`. A later
+        start with another name renames the organisation (None: it keeps its name); with another
+        key, the former bootstrap key is revoked. InvalidRequest for a name that can't be used.
         """
         if not key:
             raise errors.InvalidRequest("An empty API key can't be used: set one, or leave it out.")
@@ -52,7 +53,8 @@ class Tenants:
             self._database.exclude_others(connection, Task.ARRANGE_TENANTS)
             former = _find_bootstrap(connection)
             if former is None:
-                organization = self._ensure_organization(connection, org_name)
+                name = FIRST_ORGANIZATION if org_name is None else org_name
+                organization = self._ensure_organization(connection, name)
             else:
                 organization = _renamed(connection, former.organization_id, org_name)
             project = self._ensure_project(connection, organization, DEFAULT_PROJECT)
@@ -188,9 +190,12 @@ def new_key(is_admin: bool = False) -> str:
     return ("sk-admin-" if is_admin else "sk-") + secrets.token_urlsafe(KEY_BYTES)
 
 
-def _renamed(connection: Connection, organization_id: str, name: str) -> Organization:
-    """The organisation, called `name` from now on; its id stays."""
+def _renamed(connection: Connection, organization_id: str, name: str | None) -> Organization:
+    """The organisation, called `name` (unless that is None) from now on; its id stays."""
     table = tables.organizations
+    if name is None:
+        own = select(table).where(table.c.id == organization_id)
+        return from_row(Organization, connection.execute(own).mappings().one())
     query = select(table.c.id).where(table.c.name == _checked("organisation", name))
     holder = connection.execute(query).scalar_one_or_none()
     if holder not in (None, organization_id):

@@ -6,6 +6,7 @@ from tunesmith.domain.models import TunedModel
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
 from tunesmith.store.database import Database
+from tunesmith.store.files import UNFINISHED
 from tunesmith.store.rows import from_row, in_scope
 
 
@@ -31,8 +32,19 @@ class TunedModels:
         with self._database.read() as connection:
             return [from_row(TunedModel, row) for row in connection.execute(query).mappings()]
 
+    def adapters_in_use(self) -> set[str]:
+        """The ids of all adapters that a name stands for, or that an unfinished job goes on from;
+        of all organisations."""
+        jobs = tables.jobs.c
+        parents = select(jobs.parent_adapter_id).where(
+            jobs.parent_adapter_id.is_not(None), jobs.status.in_(UNFINISHED)
+        )
+        query = select(tables.tuned_models.c.adapter_id).union(parents)
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def delete(self, scope: Scope, name: str) -> bool:
-        """The name; False if there is none. The adapter's files are the caller's business."""
+        """The name; False if there is none. The adapter's files go when nobody needs them."""
         gone = delete(tables.tuned_models).where(
             in_scope(tables.tuned_models, scope), tables.tuned_models.c.name == name
         )

@@ -134,14 +134,37 @@ def test_released_job_can_be_claimed_at_once(store: Store) -> None:
     assert claimed[0].plan == PLAN
 
 
-def test_starts_are_counted_while_running_only(store: Store, clock: FixedClock) -> None:
-    """How often training was taken up again: the sign of a job that kills its workers."""
+def test_workers_that_fall_silent_are_counted(store: Store, clock: FixedClock) -> None:
+    """The sign of a job that kills its workers. One that gives the job back doesn't count."""
     lease = running_job(store)
-    assert store.jobs.num_starts(lease.job_id) == 0
-    for worker in ("worker-2", "worker-3"):
+    assert lease.num_crashes == 0
+    store.jobs.release(lease)
+    counts = []
+    for worker in ("worker-2", "worker-3", "worker-4"):
+        claimed = store.jobs.claim(worker, [JobStatus.RUNNING], ttl_s=60)
+        assert claimed is not None
+        counts.append(claimed[1].num_crashes)
         clock.advance(60)
-        assert store.jobs.claim(worker, [JobStatus.RUNNING], ttl_s=60) is not None
-    assert store.jobs.num_starts(lease.job_id) == 2
+    assert counts == [0, 1, 2]
+
+
+def test_progress_forgives_crashes(store: Store, clock: FixedClock) -> None:
+    """A long job that meets three power failures in a month is no job that kills its workers."""
+    running_job(store)
+    clock.advance(60)
+    claimed = store.jobs.claim("worker-2", [JobStatus.RUNNING], ttl_s=60)
+    assert claimed is not None
+    assert claimed[1].num_crashes == 1
+    store.jobs.record(claimed[1], [NewEvent("Step 1/6: training loss=1.00", once="step 1")])
+    clock.advance(60)
+    claimed = store.jobs.claim("worker-3", [JobStatus.RUNNING], ttl_s=60)
+    assert claimed is not None
+    assert claimed[1].num_crashes == 1
+    store.jobs.record(claimed[1], [NewEvent("Step 1/6: training loss=1.00", once="step 1")])
+    clock.advance(60)
+    claimed = store.jobs.claim("worker-4", [JobStatus.RUNNING], ttl_s=60)
+    assert claimed is not None
+    assert claimed[1].num_crashes == 2, "what was told before is no progress"
 
 
 @guarded

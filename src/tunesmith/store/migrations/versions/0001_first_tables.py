@@ -102,7 +102,7 @@ def create_jobs() -> None:
         sa.Column("worker", sa.String),
         sa.Column("fence", sa.BigInteger, nullable=False),
         sa.Column("lease_expires_at", sa.BigInteger),
-        sa.Column("num_starts", sa.BigInteger, nullable=False),
+        sa.Column("num_crashes", sa.BigInteger, nullable=False),
         sa.Index("ix_jobs_newest", "organization_id", "project_id", "created_at", "position"),
         sa.Index("ix_jobs_oldest", "status", "created_at", "position"),
         sqlite_autoincrement=True,

@@ -1,0 +1,68 @@
+"""Takes away what nobody needs any more: once at the start, then every now and then.
+
+Nothing else deletes adapters or snapshots, so there is one place that decides what is still
+needed. Everything here can be done at any time and twice; what is young is left alone, for its
+row may be about to be written.
+"""
+
+import logging
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.store.store import Store
+
+log = logging.getLogger("tunesmith.worker")
+
+INTERVAL_S = 600.0
+MIN_AGE_S = 600.0
+
+
+class Janitor:
+    def __init__(self, store: Store, shelf: AdapterShelf, runs_folder: Path) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._runs_folder = runs_folder
+        self._next_round = float("-inf")
+
+    def tidy(self) -> None:
+        """A round, if one is due. A full or broken disk is no reason to stop working."""
+        if time.monotonic() < self._next_round:
+            return
+        self._next_round = time.monotonic() + INTERVAL_S
+        newest = time.time() - MIN_AGE_S
+        try:
+            num_blobs = self._store.files.sweep()
+            num_runs = self._remove_ended_runs(newest)
+            num_adapters = self._remove_unused_adapters(newest)
+        except OSError:
+            log.exception("could not sweep everything up; trying again later")
+            return
+        if num_blobs or num_runs or num_adapters:
+            log.info(
+                "swept up %d blobs, %d adapters and the snapshots of %d jobs",
+                *(num_blobs, num_adapters, num_runs),
+            )
+
+    def _remove_ended_runs(self, newest: float) -> int:
+        """A run's folder is made after its job, so one without an unfinished job has ended."""
+        folders = []
+        for folder in self._runs_folder.glob("*"):
+            with suppress(FileNotFoundError):
+                if folder.stat().st_mtime < newest:
+                    folders.append(folder)
+        unfinished = self._store.jobs.unfinished()
+        ended = [folder for folder in folders if folder.name not in unfinished]
+        for folder in ended:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(ended)
+
+    def _remove_unused_adapters(self, newest: float) -> int:
+        """Those of deleted models and of checkpoints that made room for later ones."""
+        published = self._shelf.published_before(newest)
+        unused = set(published) - self._store.tuned_models.adapters_in_use()
+        for adapter_id in unused:
+            self._shelf.remove(adapter_id)
+        return len(unused)
