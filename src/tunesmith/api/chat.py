@@ -70,8 +70,9 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
             code="model_not_found",
         )
     renderer = services.models.renderer(model.base)
-    prompt = renderer.prompt(conversation)
-    room = _room(services.models.context_length(model.base), len(prompt))
+    context_length = services.models.context_length(model.base)
+    prompt = renderer.prompt(conversation, context_length)
+    room = _room(context_length, len(prompt))
     request = CompletionRequest(
         prompt=prompt,
         params=to_sampling_params(body, room=room, end_token_ids=renderer.end_token_ids),

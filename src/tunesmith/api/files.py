@@ -4,6 +4,7 @@ An upload's content is never judged here: any name and any bytes are kept, and a
 file says what is wrong with it.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
@@ -156,13 +157,13 @@ def _expires_at(fields: Mapping[str, str], purpose: FilePurpose, now: datetime) 
             "Invalid 'expires_after[anchor]': the only supported value is 'created_at'.",
             param="expires_after[anchor]",
         )
-    if seconds is None or not seconds.isdecimal() or int(seconds[:20]) not in EXPIRES_AFTER_S:
+    if not re.fullmatch("[0-9]{1,7}", seconds or "") or int(seconds or 0) not in EXPIRES_AFTER_S:
         raise errors.InvalidRequest(
             f"Invalid 'expires_after[seconds]': expected an integer from {EXPIRES_AFTER_S[0]} "
             f"to {EXPIRES_AFTER_S[-1]}.",
             param="expires_after[seconds]",
         )
-    return now + timedelta(seconds=int(seconds))
+    return now + timedelta(seconds=int(seconds or 0))
 
 
 def _not_found(file_id: str) -> errors.NotFound:

@@ -15,8 +15,9 @@ deals with both:
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +27,8 @@ from tunesmith.datasets.tokenizer import Tokenizer
 from tunesmith.datasets.transcript import Transcript
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation, Message, Role
+
+MANY_MESSAGES = 32  # from here on it pays to look at a conversation's length before rendering it
 
 PROBE_ANSWER = "Good morning"
 PROBE = Conversation((Message(Role.USER, "Hello"), Message(Role.ASSISTANT, PROBE_ANSWER)))
@@ -76,12 +79,15 @@ class Renderer:
     def vocab_size(self) -> int:
         return self._tokenizer.vocab_size
 
-    def prompt(self, conversation: Conversation) -> list[int]:
+    def prompt(self, conversation: Conversation, max_tokens: int | None = None) -> list[int]:
         """What an assistant reads that is to say the next message.
 
-        Raises InvalidRequest, with the template's own words, if it can't render the messages.
+        Raises InvalidRequest, with the template's own words, if it can't render the messages, and
+        for most prompts of more than `max_tokens`: soon, and not after long work for nothing.
         """
         transcript = self._transcript(conversation)
+        if max_tokens is not None:
+            self._refuse_overlong(transcript, max_tokens)
         pieces = _prompt_pieces(transcript, len(transcript))
         return list(chain.from_iterable(self._encode(transcript, pieces)))
 
@@ -94,6 +100,7 @@ class Renderer:
         Raises InvalidTrainingData, with the template's own words, if it can't render the messages.
         """
         try:
+            conversation = self._beginning(conversation, max_tokens)
             transcript = self._transcript(conversation)
             rows = self._rows(transcript, conversation.messages)
         except errors.InvalidRequest as error:
@@ -111,6 +118,37 @@ class Renderer:
         """The text; special tokens are left out."""
         return self._tokenizer.decode(token_ids)
 
+    def _refuse_overlong(self, transcript: Transcript, max_tokens: int) -> None:
+        """Looks at the text, and at its tokens only where many turns would make it costly: each
+        earlier answer takes a rendering of its own."""
+        text = transcript.unmarked(transcript.prompt(len(transcript)))
+        at_least = len(text.encode(errors="replace")) // self._tokenizer.longest_token_bytes
+        if at_least <= max_tokens and len(transcript) > MANY_MESSAGES:
+            (token_ids,) = self._encode(transcript, [transcript.prompt(len(transcript))])
+            at_least = len(token_ids)
+        if at_least > max_tokens:
+            raise errors.InvalidRequest(
+                f"This model's maximum context length is {max_tokens} tokens. However, your "
+                f"messages resulted in at least {at_least} tokens. Please reduce the length of the "
+                "messages.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+
+    def _beginning(self, conversation: Conversation, max_tokens: int) -> Conversation:
+        """The conversation without messages that lie wholly beyond `max_tokens`."""
+        messages = conversation.messages
+        if len(messages) <= MANY_MESSAGES:
+            return conversation
+
+        def is_enough(num_messages: int) -> bool:
+            beginning = replace(conversation, messages=messages[:num_messages])
+            transcript = self._transcript(beginning)
+            return len(self._encode(transcript, [transcript.whole])[0]) > max_tokens
+
+        num_messages = bisect_left(range(len(messages)), True, key=is_enough)
+        return replace(conversation, messages=messages[: num_messages + 1])
+
     def _transcript(self, conversation: Conversation) -> Transcript:
         return Transcript(conversation, self._template, self._tokenizer.control)
 
@@ -121,7 +159,7 @@ class Renderer:
             if message.role is Role.ASSISTANT and message.weight != 0
         }
         answers = {index: self._ended(transcript.answer(index)) for index in weights}
-        if all(_is_steady(transcript, index, answer) for index, answer in answers.items()):
+        if _is_steady(transcript, answers):
             return [self._whole_row(transcript, weights)]
         return [
             self._answer_row(transcript, index, answers[index], weight)
@@ -190,16 +228,29 @@ class _Answer:
     is_ended: bool  # there is one
 
 
-def _is_steady(transcript: Transcript, index: int, answer: _Answer) -> bool:
-    """Whether the whole conversation shows message `index` as it was prompted for and answered,
-    and is cut before it where the prompt is."""
-    whole, prompt = transcript.whole, transcript.prompt(index)
+def _is_steady(transcript: Transcript, answers: Mapping[int, _Answer]) -> bool:
+    """Whether the whole conversation shows each answer as it was prompted for and given, and is
+    cut before it where its prompt is."""
+    whole = transcript.whole
+    for index, answer in answers.items():
+        prompt = transcript.prompt(index)
+        if not (
+            answer.is_ended
+            and whole.startswith(prompt)
+            and whole.startswith(answer.text, len(prompt))
+        ):
+            return False
+    # Where every prompt begins the whole, the earlier ones also begin the later ones: then the
+    # cuts agree, and need not be compared for each answer.
     cuts = _prompts_within(transcript, whole, len(transcript))
-    return (
-        answer.is_ended
-        and whole.startswith(prompt + answer.text)
-        and [cut for cut in cuts if cut < len(prompt)]
-        == list(_prompts_within(transcript, prompt, index))
+    if list(cuts.values()) == [
+        index for index, role in enumerate(transcript.roles) if role is Role.ASSISTANT
+    ]:
+        return True
+    return all(
+        [cut for cut in cuts if cut < len(transcript.prompt(index))]
+        == list(_prompts_within(transcript, transcript.prompt(index), index))
+        for index in answers
     )
 
 

@@ -8,7 +8,7 @@ at the same places is how a prompt keeps its tokens inside a training row (`rend
 import json
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -73,6 +73,11 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return self._encoder.get_vocab_size(with_added_tokens=True)
+
+    @cached_property
+    def longest_token_bytes(self) -> int:
+        """No token stands for more bytes of UTF-8 than this."""
+        return max(len(token.encode()) for token in self._encoder.get_vocab())
 
     def encode(
         self, pieces: Sequence[str], unmarked: Callable[[str], str] = str

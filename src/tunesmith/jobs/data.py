@@ -4,7 +4,7 @@ The files are read twice: while validating, when only the findings matter, and a
 training starts, perhaps by another worker. Both go through here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tunesmith.datasets.check import check_chat_file
@@ -87,7 +87,7 @@ def check_files(store: Store, job: Job, max_reported: int) -> CheckedFiles:
 
 
 def render_file(
-    renderer: Renderer, examples: Sequence[Example], max_tokens: int, param: str
+    renderer: Renderer, examples: Iterable[Example], max_tokens: int, param: str
 ) -> RenderedFile:
     """Token ids and loss weights of `examples`, which come from the file that `param` names.
 
@@ -96,8 +96,10 @@ def render_file(
     """
     kept: list[list[Row]] = []
     num_tokens = 0
+    num_examples = 0
     truncated, unusable = [], []
     for example in examples:
+        num_examples += 1
         rows = _rows(renderer, example, max_tokens, param)
         if any(row.is_truncated for row in rows):
             truncated.append(example.line)
@@ -107,7 +109,7 @@ def render_file(
             continue
         kept.append(rows)
         num_tokens += max(len(row.token_ids) for row in rows)
-    if examples and not kept:
+    if num_examples and not kept:
         raise InvalidTrainingData(
             f"The job failed due to an invalid {param.replace('_', ' ')}. No example has assistant "
             f"text to learn from within the first {max_tokens} tokens. Give at least one assistant "

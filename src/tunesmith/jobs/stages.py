@@ -6,13 +6,14 @@ Each takes a claimed job and walks it to its next status. They raise what stands
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.datasets.render import Renderer
 from tunesmith.domain import errors
+from tunesmith.domain.chat import Example
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job, JobStatus, NewEvent
@@ -54,8 +55,15 @@ class Workshop:
         return self.runs_folder / job_id
 
 
-def validate(workshop: Workshop, held: HeldLease, job: Job) -> None:
-    """`validating_files` → `queued`. Raises InvalidTrainingData if the files can't be used."""
+class PutBack(Exception):
+    """The worker shuts down: the job goes back into the queue as it is."""
+
+
+def validate(
+    workshop: Workshop, held: HeldLease, job: Job, is_shutting_down: Callable[[], bool]
+) -> None:
+    """`validating_files` → `queued`. Raises InvalidTrainingData if the files can't be used, PutBack
+    when the worker shuts down."""
     files = f"training file: {job.training_file_id}"
     if job.validation_file_id:
         files += f" and validation file: {job.validation_file_id}"
@@ -66,7 +74,8 @@ def validate(workshop: Workshop, held: HeldLease, job: Job) -> None:
     max_tokens = training_context(base)
     remarks = []
     for kind, examples in (("training", checked.train), ("validation", checked.valid)):
-        rendered = render_file(renderer, examples, max_tokens, f"{kind}_file")
+        wanted = _while_wanted(examples, held, is_shutting_down)
+        rendered = render_file(renderer, wanted, max_tokens, f"{kind}_file")
         remarks += rendered.remarks(kind, max_tokens)
     validated = NewEvent("Files validated, moving job to queued state")
     workshop.store.jobs.move(held.lease, JobStatus.QUEUED, [*remarks, validated])
@@ -78,14 +87,17 @@ def run(
 ) -> None:
     """`queued` (or `running`, after a crash) → `succeeded`.
 
-    Returns early, with a snapshot on disk, when the worker shuts down or the lease is lost.
+    Raises PutBack, with a snapshot on disk, when the worker shuts down; returns early when the
+    lease is lost.
     """
     base = _base_model(workshop, job)
     checked = check_files(workshop.store, job, workshop.reported_lines)
     renderer = Renderer.load(Path(base.source))
     max_tokens = training_context(base)
-    train_file = render_file(renderer, checked.train, max_tokens, "training_file")
-    valid_file = render_file(renderer, checked.valid, max_tokens, "validation_file")
+    train_examples = _while_wanted(checked.train, held, is_shutting_down)
+    train_file = render_file(renderer, train_examples, max_tokens, "training_file")
+    valid_examples = _while_wanted(checked.valid, held, is_shutting_down)
+    valid_file = render_file(renderer, valid_examples, max_tokens, "validation_file")
     decoder = workshop.bench.base_model(base.source)
     plan = job.plan or resolve(
         job.hyperparameters,
@@ -118,10 +130,21 @@ def run(
         return
     reporter.flush()
     if not is_finished:
-        workshop.store.jobs.release(held.lease)
-        return
+        raise PutBack
     _succeed(workshop, held, job, plan, train_file.num_tokens)
     shutil.rmtree(run_folder, ignore_errors=True)
+
+
+def _while_wanted(
+    examples: Iterable[Example], held: HeldLease, is_shutting_down: Callable[[], bool]
+) -> Iterator[Example]:
+    """`examples`, as long as somebody wants the work on them: a file may keep us for minutes."""
+    for example in examples:
+        if held.is_lost:
+            raise errors.LeaseLost(f"{held.lease.job_id} was cancelled, or given to another worker")
+        if is_shutting_down():
+            raise PutBack
+        yield example
 
 
 def _stop_request(held: HeldLease, is_shutting_down: Callable[[], bool]) -> StopRequest | None:

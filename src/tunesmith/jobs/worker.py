@@ -63,7 +63,7 @@ class Worker:
         self._serve({JobStatus.QUEUED, JobStatus.RUNNING}, self._train, self._workshop.bench.tidy)
 
     def _validate(self, held: HeldLease, job: Job) -> None:
-        stages.validate(self._workshop, held, job)
+        stages.validate(self._workshop, held, job, lambda: self._is_stopping)
 
     def _train(self, held: HeldLease, job: Job) -> None:
         try:
@@ -92,6 +92,8 @@ class Worker:
         log.info("%s: %s", job.id, job.status)
         try:
             self._stage_or_fail(stage, held, job)
+        except stages.PutBack:
+            self._workshop.store.jobs.release(held.lease)
         except errors.LeaseLost:
             log.info("%s was taken from this worker; leaving it", job.id)
         except Exception:

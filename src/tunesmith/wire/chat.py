@@ -21,7 +21,7 @@ MAX_SEED = 2**63 - 1
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Json = dict[str, Any]  # of fields that are refused as a whole
-StopString = Annotated[str, Field(min_length=1)]
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
 
 # What a field may say without changing the answer; null always may.
 NEUTRAL: Mapping[str, tuple[object, ...]] = {

@@ -325,3 +325,17 @@ def test_a_broken_configuration_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text("{")
     with pytest.raises(UnsupportedModel, match=r"tokenizer_config\.json"):
         Renderer.load(folder)
+
+
+def test_very_long_conversations_are_cut_before_they_are_rendered_turn_by_turn() -> None:
+    """Each earlier answer takes a rendering of its own, so work grows with the square of the
+    turns: 4,000 of them once kept a trainer busy for minutes. What can't fit isn't looked at."""
+    subject = renderer(PLAIN)
+    turns = [("user", "a"), ("assistant", "b")] * 2000
+    (row,) = subject.rows(said(*turns), 100)
+    assert row.is_truncated
+    assert len(row.token_ids) == 100
+    assert row == subject.rows(said(*turns[:60]), 100)[0]
+    with pytest.raises(InvalidRequest, match="maximum context length is 100 tokens") as caught:
+        subject.prompt(said(*turns), 100)
+    assert caught.value.code == "context_length_exceeded"
