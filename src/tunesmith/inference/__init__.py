@@ -1,0 +1,1 @@
+"""The engine: one base model, many adapters, continuous batching. Begin with `engine.py`."""

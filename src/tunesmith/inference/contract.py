@@ -1,0 +1,144 @@
+"""What goes over the wire between API and engine: a part of what vLLM speaks.
+
+Request bodies are Pydantic models, strict, sizes limited, unknown fields refused. Replies are
+plain dictionaries, since one is made for every token.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.domain import errors
+from tunesmith.domain.generation import SamplingParams
+from tunesmith.inference.engine import Delta, Request
+from tunesmith.inference.sequence import Sequence
+
+Json = dict[str, Any]
+
+MAX_TOKENS = 2**31 - 1
+
+TokenId = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class StreamOptions(_Body):
+    include_usage: bool = False
+
+
+class CompletionBody(_Body):
+    """POST /v1/completions"""
+
+    model: str = Field(max_length=256)
+    prompt: list[TokenId] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)  # None: to the context's end
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, ge=0, le=1)
+    n: int = Field(1, ge=1, le=128)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
+    stop_token_ids: list[TokenId] = Field([], max_length=64)
+    ignore_eos: bool = False
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    return_token_ids: bool = False
+
+    def to_request(self, base_name: str, max_context: int) -> Request:
+        """`base_name` is what the bare base model is called; any other name is an adapter's."""
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return Request(
+            prompt=self.prompt,
+            params=SamplingParams(
+                max_tokens=self.max_tokens or max(1, max_context - len(self.prompt)),
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=self.seed,
+                stop=stop,
+                stop_token_ids=tuple(self.stop_token_ids),
+                ignore_eos=self.ignore_eos,
+            ),
+            n=self.n,
+            adapter=None if self.model == base_name else self.model,
+        )
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class LoadAdapterBody(_Body):
+    """POST /v1/load_lora_adapter"""
+
+    lora_name: AdapterName
+    lora_path: str = Field(min_length=1, max_length=4096)
+
+
+class UnloadAdapterBody(_Body):
+    """POST /v1/unload_lora_adapter"""
+
+    lora_name: AdapterName
+
+
+class Replies:
+    """What a request is answered with: whole, or in pieces that share id and time."""
+
+    def __init__(self, completion_id: str, body: CompletionBody) -> None:
+        self._body = body
+        self._head: Json = {
+            "id": completion_id,
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": body.model,
+        }
+
+    def piece(self, deltas: Iterable[Delta]) -> Json:
+        return {**self._head, "choices": [self._choice(delta) for delta in deltas]}
+
+    def whole(self, deltas: Iterable[Delta], sequences: Iterable[Sequence]) -> Json:
+        in_order = sorted(deltas, key=lambda delta: delta.sequence.index)
+        return {**self.piece(in_order), "usage": usage(sequences)}
+
+    def last_piece(self, sequences: Iterable[Sequence]) -> Json:
+        """The one with the usage, for who asked for it."""
+        return {**self._head, "choices": [], "usage": usage(sequences)}
+
+    def _choice(self, delta: Delta) -> Json:
+        choice: Json = {
+            "index": delta.sequence.index,
+            "text": delta.text,
+            "logprobs": None,
+            "finish_reason": delta.finish_reason,
+        }
+        if self._body.return_token_ids:
+            choice["token_ids"] = delta.token_ids
+        return choice
+
+
+def usage(sequences: Iterable[Sequence]) -> Json:
+    """The prompt is counted once, however many choices were asked for."""
+    sequences = list(sequences)
+    num_prompt = sequences[0].num_prompt_tokens
+    num_sampled = sum(sequence.num_sampled for sequence in sequences)
+    return {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": num_sampled,
+        "total_tokens": num_prompt + num_sampled,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+def error_body(error: errors.TunesmithError, status: int) -> Json:
+    return {
+        "error": {
+            "message": error.message,
+            "type": "server_error" if status >= 500 else "invalid_request_error",
+            "param": error.param,
+            "code": error.code,
+        }
+    }
