@@ -51,13 +51,14 @@ def test_a_slash_in_a_name_is_part_of_it(http: httpx2.Client) -> None:
     assert answer.json()["error"]["message"] == "The model 'Qwen/Qwen3-0.6B' does not exist"
 
 
-def test_a_deleted_model_is_gone_with_its_weights(
-    api: LiveApi, client: OpenAI, tuned: TunedModel, tmp_path
+def test_a_deleted_model_is_gone_and_its_weights_are_needed_no_more(
+    api: LiveApi, client: OpenAI, tuned: TunedModel
 ) -> None:
-    folder = api.shelf.publish(tuned.adapter_id, tmp_path)
+    """The files themselves are swept up by the trainer's janitor."""
+    assert tuned.adapter_id in api.store.tuned_models.adapters_in_use()
     deleted = client.models.delete(tuned.name)
     assert (deleted.id, deleted.object, deleted.deleted) == (tuned.name, "model", True)
-    assert not folder.exists()
+    assert tuned.adapter_id not in api.store.tuned_models.adapters_in_use()
     assert tuned.name not in [model.id for model in client.models.list()]
     for ask in (client.models.retrieve, client.models.delete):
         with pytest.raises(openai.NotFoundError) as caught:

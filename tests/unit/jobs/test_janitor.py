@@ -1,0 +1,73 @@
+"""The janitor takes what nobody needs, and nothing else."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.unit.store.builders import (
+    OURS,
+    a_checkpoint,
+    a_job,
+    add_file,
+    running_job,
+    stored_file,
+    tuned_by,
+)
+from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.domain.ids import Ids
+from tunesmith.jobs.janitor import MIN_AGE_S, Janitor
+from tunesmith.store.store import Store, open_store
+
+OLD = time.time() - 2 * MIN_AGE_S
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path / "data", ids=Ids(), clock=lambda: datetime.now(UTC))
+    yield store
+    store.close()
+
+
+def aged(folder: Path) -> Path:
+    """`folder`, made if it isn't there, and old."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder, (OLD, OLD))
+    return folder
+
+
+def test_adapters_stay_while_a_name_or_an_unfinished_job_needs_them(
+    store: Store, tmp_path: Path
+) -> None:
+    lease = running_job(store)
+    checkpoint = a_checkpoint(3)
+    store.jobs.add_checkpoint(lease, checkpoint, tuned_by(checkpoint), keep=3)
+    parent = a_job(id="ftjob-2", file_id="file-2", parent_adapter_id="parent01")
+    add_file(store, stored_file("file-2"))
+    store.jobs.create(parent, [])
+    shelf = AdapterShelf(tmp_path / "adapters")
+    for adapter_id in (checkpoint.adapter_id, "parent01", "unused01"):
+        aged(shelf.path(adapter_id))
+    shelf.path("young001").mkdir()
+    Janitor(store, shelf, tmp_path / "runs").tidy()
+    left = {folder.name for folder in (tmp_path / "adapters").iterdir()}
+    assert left == {checkpoint.adapter_id, "parent01", "young001"}
+    assert store.tuned_models.delete(OURS, checkpoint.model_name)
+    aged(shelf.path(checkpoint.adapter_id))
+    Janitor(store, shelf, tmp_path / "runs").tidy()
+    assert not shelf.path(checkpoint.adapter_id).exists()
+
+
+def test_snapshots_of_ended_jobs_go(store: Store, tmp_path: Path) -> None:
+    lease = running_job(store)
+    running = aged(tmp_path / "runs" / lease.job_id)
+    ended = aged(tmp_path / "runs" / "ftjob-ended")
+    young = tmp_path / "runs" / "ftjob-just-cancelled"
+    young.mkdir()
+    Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
+    assert running.exists()
+    assert young.exists()
+    assert not ended.exists()
