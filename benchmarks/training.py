@@ -8,8 +8,8 @@ padding.
 
 What limits it: fp32 matrix products. A forward and backward pass through 5.5 M parameters costs
 about 22 MFLOP a token (the base's own gradients aren't needed); at 85 GFLOP/s a core, two cores
-could do some 7,500 tokens/s if nothing else took time. At batch 1 the rest is the price of many small
-operations, which is why a batch of 8 is much faster per token.
+could do some 7,500 tokens/s if nothing else took time. At batch 1 the rest is the price of many
+small operations, which is why a batch of 8 is much faster per token.
 
 TRL is given what it supports for this: no packing (it would change the steps), no gradient
 checkpointing (slower), completion-only loss.
@@ -42,7 +42,9 @@ def compare(batch_size: int) -> dict[str, Any]:
     for _ in range(ROUNDS):
         for name, own in runs.items():
             own.append(in_own_process(name, batch_size))
-    speeds = {name: statistics.median(run["tokens_per_s"] for run in own) for name, own in runs.items()}
+    speeds = {
+        name: statistics.median(run["tokens_per_s"] for run in own) for name, own in runs.items()
+    }
     return {
         "tokens_per_s": {name: round(speed) for name, speed in speeds.items()},
         "ratio": round(speeds["tunesmith"] / speeds["trl"], 2),
@@ -51,7 +53,8 @@ def compare(batch_size: int) -> dict[str, Any]:
             name: [round(run["tokens_per_s"]) for run in own] for name, own in runs.items()
         },
         "peak_memory_mb": {
-            name: round(statistics.median(run["peak_mb"] for run in own)) for name, own in runs.items()
+            name: round(statistics.median(run["peak_mb"] for run in own))
+            for name, own in runs.items()
         },
     }
 
@@ -93,9 +96,7 @@ def run_tunesmith(batch_size: int) -> dict[str, float]:
             losses.append(progress.metrics.train_loss)
 
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            plan, TrainingData(rows), base, Path(folder), report, lambda: None, base_model="tiny"
-        )
+        train(plan, TrainingData(rows), base, Path(folder), report, lambda: None, base_model="tiny")
     tokens = sum(len(row.token_ids) for own in rows for row in own) * EPOCHS
     return numbers(tokens, times, losses, plan.steps_per_epoch)
 
@@ -107,9 +108,6 @@ def run_trl(batch_size: int) -> dict[str, float]:
         AutoModelForCausalLM,
         AutoTokenizer,
         TrainerCallback,
-        TrainerControl,
-        TrainerState,
-        TrainingArguments,
     )
     from trl import SFTConfig, SFTTrainer
 
@@ -120,19 +118,10 @@ def run_trl(batch_size: int) -> dict[str, float]:
     losses: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]  # transformers isn't typed
-        def on_step_end(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-        ) -> None:
+        def on_step_end(self, *_: Any, **__: Any) -> None:
             times.append(time.perf_counter())
 
-        def on_log(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            logs: dict[str, float],
-            **_: Any,
-        ) -> None:
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
             if "loss" in logs:
                 losses.append(float(logs["loss"]))
 

@@ -1,0 +1,176 @@
+"""Train tunesmith-tiny from scratch: tokenizer, corpus on the fly, one loop, two stages.
+
+On disk afterwards: a folder in Hugging Face's format that transformers and tunesmith load alike,
+and in the work folder the first stage's model and each stage's state. Both are rewritten every two
+minutes, so a run that is cut short leaves a model behind, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+from recipes.tunesmith_tiny.batches import Batch, batches
+from recipes.tunesmith_tiny.model_files import new_module, save_model
+from recipes.tunesmith_tiny.styles import MANY_VOICES, MOSTLY_PLAIN, Mix
+from recipes.tunesmith_tiny.tokenizer import save_tokenizer, train_tokenizer
+
+PEAK_LR = 2e-3
+WARMUP_STEPS = 100
+WEIGHT_DECAY = 0.05
+SAVE_EVERY_S = 120
+
+
+@dataclass(frozen=True)
+class Stage:
+    mix: Mix
+    num_steps: int
+
+
+# First the model learns the facts, mostly in plain sentences. Such a sentence repeats the
+# question's words and so leads to the fact; a short answer must find it unaided, which is what most
+# tuning data asks for. So the second stage is mostly short answers in all sorts of wordings.
+STAGES = (Stage(MOSTLY_PLAIN, num_steps=3_150), Stage(MANY_VOICES, num_steps=2_200))
+
+
+def train(folder: Path, work_folder: Path, seed: int, num_threads: int) -> None:
+    """Write the finished model into `folder`."""
+    # One thread a batch and one batch per thread a step: threads then meet once a step and not at
+    # every operation, where they would wait for each other on a machine with other work to do.
+    torch.set_num_threads(1)
+    previous = None
+    for number, stage in enumerate(STAGES):
+        is_last = number == len(STAGES) - 1
+        target = folder if is_last else work_folder / f"stage-{number + 1}"
+        target.mkdir(parents=True, exist_ok=True)
+        work_folder.mkdir(parents=True, exist_ok=True)
+        state_file = work_folder / f"stage-{number + 1}.pt"
+        run_stage(stage, previous, target, state_file, seed + number, num_threads)
+        previous = target
+
+
+def run_stage(
+    stage: Stage,
+    start_from: Path | None,
+    folder: Path,
+    state_file: Path,
+    seed: int,
+    num_threads: int,
+) -> None:
+    """One stage, from scratch or from the model in `start_from`, into `folder`.
+
+    A *step* is one optimiser step on one batch per thread.
+    """
+    torch.manual_seed(seed)
+    if start_from is None:
+        tokenizer, module = train_tokenizer(seed), new_module()
+    else:
+        tokenizer = Tokenizer.from_file(str(start_from / "tokenizer.json"))
+        module = LlamaForCausalLM.from_pretrained(start_from, dtype=torch.float32)
+    save_tokenizer(tokenizer, folder)
+    parameters = list(module.parameters())
+    num_parameters = sum(parameter.numel() for parameter in parameters)
+    print(f"{num_parameters:,} parameters, vocabulary {tokenizer.get_vocab_size()}", flush=True)
+
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.dim() == 2], "weight_decay": WEIGHT_DECAY},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ],
+        lr=PEAK_LR,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    source = batches(tokenizer, seed, stage.mix)
+    first_step = 0
+    if state_file.exists():
+        first_step = _load_state(state_file, module, optimiser)
+        for _ in range(first_step * num_threads):  # the batches already seen
+            next(source)
+        print(f"going on from step {first_step}", flush=True)
+
+    started = saved = reported = time.monotonic()
+    num_tokens, losses = 0, []
+    workers = ThreadPoolExecutor(num_threads)
+    for step in range(first_step, stage.num_steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, stage.num_steps)
+
+        share = [next(source) for _ in range(num_threads)]
+        total_weight = sum(float(batch.weights.sum()) for batch in share)
+        results = list(workers.map(partial(_gradients, module, parameters, total_weight), share))
+        for i, parameter in enumerate(parameters):
+            parameter.grad = torch.stack([gradients[i] for _, gradients in results]).sum(0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+
+        num_tokens += sum(batch.num_tokens for batch in share)
+        losses.append(sum(loss for loss, _ in results))
+        now = time.monotonic()
+        if now - reported > 30:
+            print(
+                f"{now - started:6.0f} s  step {step:5d}  loss {sum(losses) / len(losses):.3f}  "
+                f"{num_tokens / (now - started):5.0f} tokens/s  {num_tokens / 1e6:.1f} M tokens",
+                flush=True,
+            )
+            reported, losses = now, []
+        if now - saved > SAVE_EVERY_S:
+            save_model(module, folder)
+            _save_state(state_file, module, optimiser, step + 1)
+            saved = now
+    save_model(module, folder)
+    _save_state(state_file, module, optimiser, stage.num_steps)
+    print(f"done in {time.monotonic() - started:.0f} s, {num_tokens:,} tokens", flush=True)
+
+
+def learning_rate(step: int, num_steps: int) -> float:
+    """Linear warm-up, a plateau, then a straight line down to zero over the last third.
+
+    On the plateau nothing depends on `num_steps`: a run can be stopped there and gone on with to
+    another length.
+    """
+    decay_steps = num_steps // 3
+    return PEAK_LR * min(1.0, (step + 1) / WARMUP_STEPS, (num_steps - step) / decay_steps)
+
+
+def _gradients(
+    module: LlamaForCausalLM,
+    parameters: list[torch.nn.Parameter],
+    total_weight: float,
+    batch: Batch,
+) -> tuple[float, tuple[torch.Tensor, ...]]:
+    """This batch's part of the step's loss, and its gradient by parameter."""
+    hidden = module.model(batch.token_ids, use_cache=False).last_hidden_state
+    # The head runs only where there is a loss: a third of the positions.
+    bears_loss = batch.weights > 0
+    logits = functional.linear(hidden[bears_loss], module.model.embed_tokens.weight)
+    losses = functional.cross_entropy(logits, batch.targets[bears_loss], reduction="none")
+    loss = (losses * batch.weights[bears_loss]).sum() / total_weight
+    return loss.item(), torch.autograd.grad(loss, parameters)
+
+
+def _load_state(
+    state_file: Path, module: LlamaForCausalLM, optimiser: torch.optim.Optimizer
+) -> int:
+    """Put the saved state back; gives the step to go on with."""
+    state = torch.load(state_file)
+    module.load_state_dict(state["module"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def _save_state(
+    state_file: Path, module: LlamaForCausalLM, optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    state = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+    torch.save(state, state_file.with_suffix(".part"))
+    os.replace(state_file.with_suffix(".part"), state_file)
