@@ -225,7 +225,7 @@ class Jobs:
         assert to is not JobStatus.SUCCEEDED, "succeed() does that"
         assert to is not JobStatus.CANCELLED, "cancel() does that: only a client asks for it"
         assert (to is JobStatus.FAILED) == (error is not None), "an error goes with FAILED only"
-        changes: dict[str, Any] = {"status": to}
+        changes: dict[str, Any] = {"status": to, "num_crashes": 0}
         if plan is not None:
             changes["plan"] = plan
         if error is not None:

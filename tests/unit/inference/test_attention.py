@@ -66,17 +66,18 @@ def write(memory: PagedMemory, blocks: list[int], k: Tensor, v: Tensor) -> Tenso
 
 
 @pytest.mark.parametrize(
-    "blocks",
+    ("lengths", "blocks"),
     [
-        [[5, 6], [7], [8, 9, 10]],  # side by side
-        [[9, 5], [12], [10, 6, 7]],  # in disorder, with a stranger's block 8 between
-        [[60, 3], [20], [40, 1, 33]],  # all over the place
+        ([7, 1, 9], [[5, 6], [7], [8, 9, 10]]),  # side by side
+        ([7, 1, 9], [[9, 5], [12], [10, 6, 7]]),  # in disorder, with a stranger's block 8 between
+        ([7, 1, 9], [[60, 3], [20], [40, 1, 33]]),  # all over the place
+        ([3, 1, 2], [[7], [5], [8]]),  # one block each
+        ([3, 1, 4], [[60], [20], [1]]),
     ],
 )
 def test_tokens_of_several_sequences_at_once(
-    shape: ModelShape, memory: PagedMemory, blocks: list[list[int]]
+    shape: ModelShape, memory: PagedMemory, lengths: list[int], blocks: list[list[int]]
 ) -> None:
-    lengths = [7, 1, 9]
     sequences = [numbers(shape, length, seed) for seed, length in enumerate(lengths)]
     rows = [
         write(memory, own, k, v)[-shape.num_kv_heads :]

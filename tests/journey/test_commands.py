@@ -1,0 +1,74 @@
+"""The command line beside a running service: what it prints, and that it disturbs nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+from openai import OpenAI
+
+from tunesmith.cli.service import Service
+
+
+def tunesmith(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tunesmith", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=environment or None
+    )
+
+
+def test_created_key_is_alone_on_stdout_and_opens_its_own_organisation(service: Service) -> None:
+    created = tunesmith("keys", "create", "--org", "acme", "--data-dir", str(service.data_dir))
+    key = created.stdout.removesuffix("\n")
+    assert key.startswith("sk-")
+    assert "\n" not in key
+    with OpenAI(base_url=f"{service.url}/v1", api_key=key) as theirs:
+        assert theirs.files.list().data == []
+
+
+def test_revoked_key_stops_at_once(service: Service) -> None:
+    data_dir = str(service.data_dir)
+    key = tunesmith("keys", "create", "--org", "fleeting", "--data-dir", data_dir).stdout.strip()
+    listed = json.loads(tunesmith("keys", "list", "--json", "--data-dir", data_dir).stdout)
+    (row,) = [row for row in listed if row["organization"] == "fleeting"]
+    assert key not in json.dumps(listed), "a key is shown once"
+    with OpenAI(base_url=f"{service.url}/v1", api_key=key) as theirs:
+        assert theirs.models.list().data
+        assert tunesmith("keys", "revoke", row["id"], "--data-dir", data_dir).returncode == 0
+        with pytest.raises(openai.AuthenticationError):
+            theirs.models.list()
+
+
+def test_commands_leave_the_services_own_key_and_name_alone(
+    service: Service, client: OpenAI
+) -> None:
+    """Even with another key and another name in the shell that they run in."""
+    foreign = {"TUNESMITH_API_KEY": "sk-another", "TUNESMITH_ORG_NAME": "another"}
+    done = tunesmith("keys", "list", "--data-dir", str(service.data_dir), **foreign)
+    assert done.returncode == 0
+    assert "local/default" in done.stdout
+    assert client.models.list().data
+
+
+def test_first_key_on_a_fresh_folder_prints_nothing_else(tmp_path: Path) -> None:
+    created = tunesmith("keys", "create", "--org", "acme", "--data-dir", str(tmp_path))
+    assert created.stdout.startswith("sk-")
+    assert created.stdout.count("\n") == 1
+
+
+def test_bad_setting_is_one_calm_line(tmp_path: Path) -> None:
+    refused = tunesmith("serve", "--data-dir", str(tmp_path), TUNESMITH_PROT="1")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: Unknown environment variable: TUNESMITH_PROT.")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_demo_tunes_a_model_that_answers_in_style(tmp_path: Path) -> None:
+    """`make demo`, the first thing that a newcomer runs, from its start to its last line."""
+    done = tunesmith("demo", "--data-dir", str(tmp_path), "--port", "0")
+    assert done.returncode == 0, done.stderr
+    for part in ("Uploading marv.jsonl", "succeeded", "never seen in training", "curl http://"):
+        assert part in done.stdout
+    assert "ft:gpt-4o-mini-2024-07-18:local:marv:" in done.stdout
