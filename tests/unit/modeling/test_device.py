@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tunesmith.domain.errors import TunesmithError
 from tunesmith.modeling.device import choose_device, default_dtype, set_up_process
 
 
@@ -19,8 +20,13 @@ def test_a_device_that_is_named_is_taken() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
     assert choose_device() == choose_device("auto") == torch.device("cpu")
-    with pytest.raises(RuntimeError, match="finds no CUDA device"):
+    with pytest.raises(TunesmithError, match="'cuda' can't be used here"):
         choose_device("cuda")
+
+
+def test_what_is_no_device_is_refused() -> None:
+    with pytest.raises(TunesmithError, match="'banana' can't be used here"):
+        choose_device("banana")
 
 
 @pytest.fixture
