@@ -221,7 +221,8 @@ def test_many_streams_of_different_adapters_at_once(house: House) -> None:
         assert list(pool.map(stream, asked)) == [expected[name] for name in asked]
 
 
-LONG = {"prompt": PROMPT, "max_tokens": 400, "n": 8, "ignore_eos": True}
+# So much that it is never done before a client on a busy machine has read its first line.
+LONG = {"prompt": PROMPT, "max_tokens": 400, "n": 128, "ignore_eos": True}
 
 
 def test_a_client_that_leaves_a_stream_stops_its_sequences(house: House) -> None:
@@ -229,10 +230,10 @@ def test_a_client_that_leaves_a_stream_stops_its_sequences(house: House) -> None
         "POST", "/v1/completions", json={"model": "base", "stream": True, **LONG}
     ) as response:
         next(response.iter_lines())
-        assert house.engine.num_sequences == 8
+        assert house.engine.num_sequences > 0
     left_at = house.engine.num_sequences
     eventually(lambda: house.engine.num_sequences == 0)
-    assert left_at == 8, "they had not just come to their end"
+    assert left_at > 0, "they had not just come to their end"
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -246,7 +247,7 @@ def test_a_client_that_leaves_before_the_answer_stops_its_sequences(
     )
     with socket.create_connection(("127.0.0.1", house.client.base_url.port)) as connection:
         connection.sendall(head.encode() + body)
-        eventually(lambda: house.engine.num_sequences == 8)
+        eventually(lambda: house.engine.num_sequences > 0)
     eventually(lambda: house.engine.num_sequences == 0)
 
 
