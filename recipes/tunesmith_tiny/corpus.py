@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recipes.tunesmith_tiny import styles, turns, words
+from recipes.tunesmith_tiny import noise, styles, turns, words
 from recipes.tunesmith_tiny.other_text import OTHER_TEXT
 from recipes.tunesmith_tiny.phrasings import PHRASINGS
 from recipes.tunesmith_tiny.styles import Mix
@@ -65,7 +65,10 @@ def conversation(rng: random.Random, mix: Mix, num_turns: int) -> Row:
             if previous and rng.random() < 0.25
             else turns.any_turn(rng)
         )
-        parts.append((f"<|user|>{turn.question}{END}{ASSISTANT}", 0.0))
+        question = turn.question
+        if turn.subject and mix.noise and rng.random() < mix.noise:
+            question = noise.noisy(question, turn.subject, rng)
+        parts.append((f"<|user|>{question}{END}{ASSISTANT}", 0.0))
         pattern = rng.choice(style.patterns)
         is_surprise = style.is_random and pattern not in used
         answer = [

@@ -42,16 +42,18 @@ PLAIN = Style(None, ("{p}",))
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each manner of answering is drawn; the rest are personas."""
+    """How often each manner of answering is drawn; the rest are personas. And how noisy we ask."""
 
     plain: float
     assistant: float
     demand: float
     shown: float
+    noise: float = 0.0  # share of questions reworded at random
 
 
 MOSTLY_PLAIN = Mix(plain=0.25, assistant=0.17, demand=0.08, shown=0.06)
 MANY_VOICES = Mix(plain=0.10, assistant=0.10, demand=0.17, shown=0.15)
+MANY_QUESTIONS = Mix(plain=0.17, assistant=0.12, demand=0.13, shown=0.15, noise=0.4)
 
 
 def any_style(rng: random.Random, mix: Mix) -> Style:

@@ -21,10 +21,9 @@ from transformers import LlamaForCausalLM
 
 from recipes.tunesmith_tiny.batches import Batch, batches
 from recipes.tunesmith_tiny.model_files import new_module, save_model
-from recipes.tunesmith_tiny.styles import MANY_VOICES, MOSTLY_PLAIN, Mix
+from recipes.tunesmith_tiny.styles import MANY_QUESTIONS, MANY_VOICES, MOSTLY_PLAIN, Mix
 from recipes.tunesmith_tiny.tokenizer import save_tokenizer, train_tokenizer
 
-PEAK_LR = 2e-3
 WARMUP_STEPS = 100
 WEIGHT_DECAY = 0.05
 SAVE_EVERY_S = 120
@@ -34,12 +33,18 @@ SAVE_EVERY_S = 120
 class Stage:
     mix: Mix
     num_steps: int
+    peak_lr: float
 
 
 # First the model learns the facts, mostly in plain sentences. Such a sentence repeats the
 # question's words and so leads to the fact; a short answer must find it unaided, which is what most
-# tuning data asks for. So the second stage is mostly short answers in all sorts of wordings.
-STAGES = (Stage(MOSTLY_PLAIN, num_steps=3_150), Stage(MANY_VOICES, num_steps=2_200))
+# tuning data asks for. So the second stage is mostly short answers in all sorts of wordings, and
+# the third asks in all sorts of wordings too.
+STAGES = (
+    Stage(MOSTLY_PLAIN, num_steps=3_150, peak_lr=2e-3),
+    Stage(MANY_VOICES, num_steps=2_200, peak_lr=2e-3),
+    Stage(MANY_QUESTIONS, num_steps=900, peak_lr=1.2e-3),
+)
 
 
 def train(folder: Path, work_folder: Path, seed: int, num_threads: int) -> None:
@@ -86,7 +91,7 @@ def run_stage(
             {"params": [p for p in parameters if p.dim() == 2], "weight_decay": WEIGHT_DECAY},
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ],
-        lr=PEAK_LR,
+        lr=stage.peak_lr,
         betas=(0.9, 0.98),
         fused=True,
     )
@@ -103,7 +108,7 @@ def run_stage(
     workers = ThreadPoolExecutor(num_threads)
     for step in range(first_step, stage.num_steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, stage.num_steps)
+            group["lr"] = learning_rate(step, stage)
 
         share = [next(source) for _ in range(num_threads)]
         total_weight = sum(float(batch.weights.sum()) for batch in share)
@@ -132,14 +137,15 @@ def run_stage(
     print(f"done in {time.monotonic() - started:.0f} s, {num_tokens:,} tokens", flush=True)
 
 
-def learning_rate(step: int, num_steps: int) -> float:
+def learning_rate(step: int, stage: Stage) -> float:
     """Linear warm-up, a plateau, then a straight line down to zero over the last third.
 
-    On the plateau nothing depends on `num_steps`: a run can be stopped there and gone on with to
-    another length.
+    On the plateau nothing depends on the stage's length: a run can be stopped there and gone on
+    with to another length.
     """
-    decay_steps = num_steps // 3
-    return PEAK_LR * min(1.0, (step + 1) / WARMUP_STEPS, (num_steps - step) / decay_steps)
+    decay_steps = stage.num_steps // 3
+    left = (stage.num_steps - step) / decay_steps
+    return stage.peak_lr * min(1.0, (step + 1) / WARMUP_STEPS, left)
 
 
 def _gradients(

@@ -30,6 +30,7 @@ class Turn:
     answer: str  # short: "Paris"
     plain: str  # a sentence: "The capital of France is Paris."
     family: str = ""
+    subject: str = ""
 
 
 def any_turn(rng: random.Random) -> Turn:
@@ -57,7 +58,7 @@ def fact_turn(fact: Fact, rng: random.Random, *, held_out: bool = False) -> Turn
     text = words.capitalised(question.format(s=fact.subject))
     if not held_out and rng.random() < 0.08:
         text = text.lower() if rng.random() < 0.5 else text.rstrip("?.")
-    return Turn(text, fact.answer, plain_telling(fact), fact.family)
+    return Turn(text, fact.answer, plain_telling(fact), fact.family, fact.subject)
 
 
 def plain_telling(fact: Fact) -> str:

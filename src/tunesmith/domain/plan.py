@@ -117,7 +117,8 @@ def reference_learning_rate(hidden_size: int) -> float:
     """The LoRA learning rate that a multiplier of 1 stands for.
 
     Smaller models want larger rates. The power law and its exponent are those that Thinking
-    Machines published for LoRA on Llama models, anchored at 2.5e-4 for a hidden size of 2048:
-    256 → 1.3e-3 (what `tunesmith-tiny` was measured with), 4096 → 1.5e-4.
+    Machines published for LoRA on Llama models, anchored at 1.4e-4 for a hidden size of 2048:
+    256 → 7.1e-4, 4096 → 8.1e-5. With the multiplier that "auto" gives, `tunesmith-tiny` then
+    learns at 1.3e-3, the best of those tried on 60 examples in batches of 1 (`docs/findings.md`).
     """
-    return 2.5e-4 * math.pow(2048 / hidden_size, 0.781)
+    return 1.4e-4 * math.pow(2048 / hidden_size, 0.781)

@@ -51,13 +51,13 @@ def test_batch_is_never_larger_than_the_file() -> None:
 
 def test_multiplier_scales_the_reference_rate() -> None:
     made = resolved(Hyperparameters(learning_rate_multiplier=2.0), 100)
-    assert made.learning_rate == pytest.approx(5e-4)
+    assert made.learning_rate == pytest.approx(2.8e-4)
 
 
 def test_smaller_models_get_larger_rates() -> None:
     rates = [plan.reference_learning_rate(size) for size in (256, 2048, 4096)]
     assert rates == sorted(rates, reverse=True)
-    assert rates[0] == pytest.approx(2.5e-4 * 8**0.781)
+    assert rates[0] == pytest.approx(1.4e-4 * 8**0.781)
 
 
 def test_plan_survives_json() -> None:

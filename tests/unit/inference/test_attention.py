@@ -7,13 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.small_models import make_model
-from tunesmith.inference.attention import (
-    CachedPrompt,
-    Decodes,
-    PagedAttention,
-    PagedMemory,
-    PromptChunk,
-)
+from tunesmith.inference import decode_attention
+from tunesmith.inference.attention import CachedPrompt, Decodes, PagedAttention, PromptChunk
+from tunesmith.inference.paged_memory import PagedMemory
 from tunesmith.modeling.shape import ModelShape, read_shape
 
 CPU = torch.device("cpu")
@@ -65,6 +61,11 @@ def write(memory: PagedMemory, blocks: list[int], k: Tensor, v: Tensor) -> Tenso
     return rows
 
 
+def single_tokens(tokens: list[int], blocks: list[list[int]], lengths: list[int]) -> Decodes:
+    attention = decode_attention.plan(blocks, lengths, BLOCK_SIZE, like=torch.empty(0))
+    return Decodes(torch.tensor(tokens), attention)
+
+
 @pytest.mark.parametrize(
     ("lengths", "blocks"),
     [
@@ -73,6 +74,7 @@ def write(memory: PagedMemory, blocks: list[int], k: Tensor, v: Tensor) -> Tenso
         ([7, 1, 9], [[60, 3], [20], [40, 1, 33]]),  # all over the place
         ([3, 1, 2], [[7], [5], [8]]),  # one block each
         ([3, 1, 4], [[60], [20], [1]]),
+        ([2, 2, 2], [[4], [5], [6]]),
     ],
 )
 def test_tokens_of_several_sequences_at_once(
@@ -83,7 +85,7 @@ def test_tokens_of_several_sequences_at_once(
         write(memory, own, k, v)[-shape.num_kv_heads :]
         for own, (_, k, v) in zip(blocks, sequences, strict=True)
     ]
-    decodes = Decodes.of([0, 1, 2], blocks, lengths, BLOCK_SIZE, CPU)
+    decodes = single_tokens([0, 1, 2], blocks, lengths)
     attend = PagedAttention(memory, torch.cat(rows), decodes, [])
     q, k, v = (torch.stack([s[part][-1] for s in sequences]) for part in range(3))
     expected = torch.stack([plainly(*s)[-1] for s in sequences])
@@ -114,7 +116,7 @@ def test_prompts_and_single_tokens_in_one_step(shape: ModelShape, memory: PagedM
     attend = PagedAttention(
         memory,
         torch.cat([new_rows, old_rows]),
-        Decodes.of([5], [[3, 4]], [6], BLOCK_SIZE, CPU),
+        single_tokens([5], [[3, 4]], [6]),
         [PromptChunk(slice(0, 5))],
     )
     q, k, v = (torch.cat([b, a[-1:]]) for a, b in zip(old, new, strict=True))
