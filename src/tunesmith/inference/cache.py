@@ -2,7 +2,7 @@
 
 Memory for keys and values is cut into blocks of `block_size` tokens. A sequence is admitted with
 blocks for all the tokens that it knows and extended as it learns more. The lowest free block
-goes first, so that blocks in use lie close together; attention is fastest then (`attention.py`).
+goes first, so that blocks in use lie close together: `decode_attention.py` is fastest then.
 
 Blocks that sequences share, because their prompts begin alike, would come in here: `admit` would
 find them and answer how many tokens they hold already. (Attention then has to be told of a

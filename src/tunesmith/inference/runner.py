@@ -1,7 +1,7 @@
 """Runs the base model over one step's tokens.
 
 `Runner.run` turns the scheduler's chunks into tensors (`Batch`) and the batch into logits. The
-cache's bookkeeping (`cache.py`) says which block is whose; its memory is in `attention.py`.
+cache's bookkeeping (`cache.py`) says which block is whose.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tunesmith.inference import decode_attention
 from tunesmith.inference.adapter_slots import AdapterSlots
-from tunesmith.inference.attention import (
-    CachedPrompt,
-    Decodes,
-    PagedAttention,
-    PagedMemory,
-    PromptChunk,
-)
+from tunesmith.inference.attention import CachedPrompt, Decodes, PagedAttention, PromptChunk
 from tunesmith.inference.limits import EngineLimits
+from tunesmith.inference.paged_memory import PagedMemory
 from tunesmith.inference.scheduler import Chunk
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import AdapterSpans, LoraAdapter
@@ -114,7 +110,10 @@ class Runner:
             first += chunk.num_tokens
         if not tokens:
             return None
-        return Decodes.of(tokens, block_ids, lengths, self._memory.block_size, self._device)
+        attention = decode_attention.plan(
+            block_ids, lengths, self._memory.block_size, like=self._decoder.embedding
+        )
+        return Decodes(torch.tensor(tokens, device=self._device), attention)
 
     def _prompt_chunks(self, chunks: Sequence[Chunk]) -> list[PromptChunk]:
         """The chunks of several tokens."""
