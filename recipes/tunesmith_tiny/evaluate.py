@@ -57,7 +57,7 @@ class Score:
     right_and_in_style: float
 
 
-# What the service's `auto` gives for so few examples, and a longer run in larger batches.
+# About what the service's "auto" gives for so few examples, and a longer run in larger batches.
 TUNING_RUNS = (TuningRun(1, 3, 1.6e-3), TuningRun(8, 10, 2e-3))
 
 
