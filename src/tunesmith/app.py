@@ -4,7 +4,6 @@ Settings are read once, by the command line, and handed down from here in slices
 imported inside the functions of the parts that need it, never for the API.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -19,8 +18,6 @@ from tunesmith.domain.ids import Ids
 from tunesmith.settings import Settings
 from tunesmith.store.store import Store, open_store
 from tunesmith.store.tenants import new_key
-
-log = logging.getLogger("tunesmith")
 
 KEY_FILE = "api-key"
 ADAPTERS_FOLDER = "adapters"

@@ -205,7 +205,6 @@ def new_job(api: LiveApi) -> Job:
         model="tiny",
         base_model="tiny",
         method=MethodType.SUPERVISED,
-        has_method=False,
         hyperparameters=plans.Hyperparameters(),
         seed=1,
         suffix=None,

@@ -93,7 +93,7 @@ def test_own_organization_and_project_may_be_named(api: LiveApi, client: OpenAI)
         {"OpenAI-Organization": organization.name, "OpenAI-Project": project.name},
         {"OpenAI-Organization": "", "OpenAI-Project": ""},
     ):
-        client.models.list(extra_headers=headers)
+        assert client.models.list(extra_headers=headers).data
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,6 @@ def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
         model=model.name,
         base_model=model.base.name,
         method=method,
-        has_method=body.method is not None,
         hyperparameters=body.asked_hyperparameters(),
         seed=services.ids.seed() if body.seed is None else body.seed,
         suffix=body.suffix,

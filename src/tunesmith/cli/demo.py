@@ -41,9 +41,10 @@ def run(settings: Settings, model: str) -> None:
     started = time.monotonic()
     log_path = settings.data_dir / "demo.log"
     with running_service(settings.data_dir, log_path, _free_port(settings)) as service:
-        client = OpenAI(base_url=f"{service.url}/v1", api_key=service.key)
-        console.print(f"[bold]1[/] Uploading {training_file.name} to {service.url}/v1")
-        uploaded = client.files.create(file=training_file.open("rb"), purpose="fine-tune")
+        url = f"{service.url}/v1"
+        client = OpenAI(base_url=url, api_key=service.key)
+        console.print(f"[bold]1[/] Uploading {training_file.name} to {url}")
+        uploaded = client.files.create(file=training_file, purpose="fine-tune")
         console.print(f"[bold]2[/] Fine-tuning {model} on {uploaded.id}")
         job = client.fine_tuning.jobs.create(
             model=model, training_file=uploaded.id, suffix="marv", seed=7
@@ -58,7 +59,6 @@ def run(settings: Settings, model: str) -> None:
         unseen = [json.loads(line)["messages"] for line in _lines(EXAMPLES / "marv_unseen.jsonl")]
         _compare(client, job.model, tuned, _spread(unseen), "never seen in training")
         console.print(f"\nDone in {time.monotonic() - started:.0f} s. Your model: [bold]{tuned}[/]")
-        url = f"{service.url}/v1"
     _say_how_to_go_on(url, settings.data_dir / "api-key", tuned, unseen[0])
 
 

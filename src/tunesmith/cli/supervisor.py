@@ -50,10 +50,6 @@ class Child:
     start_after: float = 0.0
     num_deaths: int = 0
 
-    @property
-    def is_running(self) -> bool:
-        return self.process is not None
-
     def backoff_s(self) -> float:
         return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (self.num_deaths - 1))
 

@@ -62,7 +62,6 @@ class Job:
     model: str  # resolved: a dated base name, or the `ft:` name that is trained further
     base_model: str  # the catalogue entry whose weights are used
     method: MethodType
-    has_method: bool  # the client spelled `method` out; otherwise it is echoed as resolved anyway
     hyperparameters: Hyperparameters
     seed: int
     suffix: str | None

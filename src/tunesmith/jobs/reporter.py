@@ -79,8 +79,7 @@ class Reporter:
         job, is_last = self._job, written.step == self._plan.num_steps
         adapter_id = adapter_id_of(job.id, written.step)
         self._shelf.publish(adapter_id, written.adapter_folder)
-        suffix = models.clean_suffix(job.suffix) if job.suffix else None
-        naming = (job.base_model, self._organization.name, suffix, adapter_id)
+        naming = (job.base_model, self._organization.name, job.suffix, adapter_id)
         name = (
             models.tuned_name(*naming) if is_last else models.checkpoint_name(*naming, written.step)
         )

@@ -178,8 +178,8 @@ def _parent_adapter(workshop: Workshop, job: Job, decoder: Decoder) -> LoraAdapt
     folder = workshop.shelf.path(job.parent_adapter_id)
     if not folder.is_dir():
         raise errors.JobFailed(
-            f"The model {job.model}, which this job was to go on from, was deleted before the job "
-            "was created completely. Create it again from another model.",
+            f"The model {job.model}, which this job was to go on from, was deleted. Create the job "
+            "again from another model.",
             param="model",
             code="model_not_available",
         )

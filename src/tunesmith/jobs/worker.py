@@ -28,7 +28,7 @@ from tunesmith.jobs.stages import Workshop
 log = logging.getLogger("tunesmith.worker")
 
 POLL_S = 0.1
-MAX_CRASHES = 3  # of workers on one job, without a checkpoint in between
+MAX_CRASHES = 3  # of workers on one job, without progress in between
 
 
 class Worker:

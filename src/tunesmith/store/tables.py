@@ -181,7 +181,6 @@ jobs = Table(
     Column("model", String, nullable=False),
     Column("base_model", String, nullable=False),
     Column("method", WordOf(MethodType), nullable=False),
-    Column("has_method", Boolean, nullable=False),
     Column("hyperparameters", JsonOf(asdict, _decode_hyperparameters), nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("suffix", String),

@@ -67,7 +67,6 @@ def a_job(id: str = "ftjob-1", file_id: str = "file-1", scope: Scope = OURS, **c
         model="gpt-4o-mini-2024-07-18",
         base_model="gpt-4o-mini-2024-07-18",
         method=MethodType.SUPERVISED,
-        has_method=False,
         hyperparameters=Hyperparameters(),
         seed=7,
         suffix=None,

@@ -42,7 +42,6 @@ def test_job_comes_back_as_it_went_in(store: Store) -> None:
     """Every field set to something: a forgotten column would lose one."""
     add_file(store, stored_file("file-2"))
     job = a_job(
-        has_method=True,
         hyperparameters=Hyperparameters(3, 8, 0.1),
         seed=2**31 - 1,
         suffix="marv",

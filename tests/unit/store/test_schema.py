@@ -102,6 +102,11 @@ def test_threads_that_open_at_once_migrate_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(open_one, range(6)))
+    database = Database(f"sqlite:///{tmp_path / 'data' / 'tunesmith.db'}")
+    with database.read() as connection:
+        versions = connection.execute(text("SELECT version_num FROM alembic_version"))
+        assert versions.scalars().all() == [schema.HEAD]
+    database.close()
 
 
 def test_database_at_head_is_opened_without_alembic(data_dir: Path) -> None:

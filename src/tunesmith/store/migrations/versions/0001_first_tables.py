@@ -81,7 +81,6 @@ def create_jobs() -> None:
         sa.Column("model", sa.String, nullable=False),
         sa.Column("base_model", sa.String, nullable=False),
         sa.Column("method", sa.String, nullable=False),
-        sa.Column("has_method", sa.Boolean, nullable=False),
         sa.Column("hyperparameters", sa.JSON, nullable=False),
         sa.Column("seed", sa.BigInteger, nullable=False),
         sa.Column("suffix", sa.String),
