@@ -16,12 +16,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tunesmith.domain.models import BaseModel, Catalog
+from tunesmith.domain.models import BaseModel, Catalog, Mode
 from tunesmith.settings import BadSetting
 
 PACKAGED = Path(__file__).parent / "base_models"
 CATALOG_FILE = "models.toml"
-_FIELDS = {"source", "aliases", "training_context", "inference_context"}
+_MODES = ("routes", "formats")
+_FIELDS = {"source", "aliases", "training_context", "inference_context", *_MODES}
 
 
 def read_catalog(data_dir: Path) -> Catalog:
@@ -36,10 +37,7 @@ def read_catalog(data_dir: Path) -> Catalog:
             entries[name] = {**entries.get(name, {}), **changes}
             if "source" not in entries[name]:
                 raise BadSetting(f'{own}: models."{name}" needs a source.')
-    catalog = Catalog(
-        BaseModel(name=name, **{**entry, "aliases": tuple(entry.get("aliases", ()))})
-        for name, entry in entries.items()
-    )
+    catalog = Catalog(_base_model(name, entry) for name, entry in entries.items())
     _refuse_clashes(catalog)
     return catalog
 
@@ -50,6 +48,14 @@ def source_of(catalog: Catalog, model: str) -> str:
     if entry is None:
         raise BadSetting(f"There is no base model {model!r} in the catalogue.")
     return entry.source
+
+
+def _base_model(name: str, entry: dict[str, Any]) -> BaseModel:
+    fields = {**entry, "aliases": tuple(entry.get("aliases", ()))}
+    for field in _MODES:
+        if field in entry:
+            fields[field] = tuple(Mode(mode) for mode in entry[field])
+    return BaseModel(name=name, **fields)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -87,6 +93,10 @@ def _checked(path: Path, name: str, entry: object) -> dict[str, Any]:
         value = checked.get(context, 1)
         if type(value) is not int or value < 1:
             raise BadSetting(f"{where}: {context} must be a number of tokens above 0.")
+    for field in _MODES:
+        modes = checked.get(field, [Mode.CHAT])
+        if not (isinstance(modes, list) and modes and all(mode in list(Mode) for mode in modes)):
+            raise BadSetting(f"{where}: {field} must be a list of {' and '.join(Mode)}.")
     return checked
 
 

@@ -4,10 +4,21 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from tunesmith.domain import errors
 
 MAX_SUFFIX_LENGTH = 64
+
+
+class Mode(StrEnum):
+    """The two ways to talk to a model: whole conversations, or a text that it goes on with."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+
+
+EVERY_MODE = (Mode.CHAT, Mode.COMPLETIONS)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,8 @@ class BaseModel:
     aliases: tuple[str, ...] = ()
     training_context: int | None = None  # tokens per example; None: what the weights allow
     inference_context: int | None = None  # prompt and completion together; None: the same
+    routes: tuple[Mode, ...] = EVERY_MODE  # that answer for it and for what is tuned from it
+    formats: tuple[Mode, ...] = EVERY_MODE  # of training files that it takes
 
 
 @dataclass(frozen=True)
