@@ -30,6 +30,7 @@ from tunesmith.domain.chat import Conversation, Message, Role
 
 MANY_MESSAGES = 32  # from here on it pays to look at a conversation's length before rendering it
 
+DOCUMENT_END = "<|endoftext|>"  # where a family has it; an end of turn may have another name
 PROBE_ANSWER = "Good morning"
 PROBE = Conversation((Message(Role.USER, "Hello"), Message(Role.ASSISTANT, PROBE_ANSWER)))
 
@@ -108,15 +109,25 @@ class Renderer:
         return [_truncated(row, max_tokens) for row in rows]
 
     def encode_text(self, text: str) -> list[int]:
-        """A bare text, all of it the user's, with the token that the model expects before it."""
+        """A bare text, all of it the user's, with the token that the model expects before it.
+
+        No text at all is the start of a document: the token that comes between two of them.
+        """
         try:
-            return self._tokenizer.encode_text(text)
+            return self._tokenizer.encode_text(text) or [self._document_start]
         except UnicodeEncodeError as error:
             raise _half_a_pair("prompt") from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text; special tokens are left out."""
         return self._tokenizer.decode(token_ids)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What the token adds to a text, exactly; nothing for special tokens."""
+        return self._tokenizer.token_bytes(token_id)
+
+    def token_name(self, token_id: int) -> str:
+        return self._tokenizer.token_name(token_id)
 
     def _refuse_overlong(self, transcript: Transcript, max_tokens: int) -> None:
         """Looks at the text, and at its tokens only where many turns would make it costly: each
@@ -203,6 +214,11 @@ class Renderer:
             if token_id in self.end_token_ids:
                 return _Answer(text[:end], is_ended=True)
         return _Answer(text, is_ended=False)
+
+    @property
+    def _document_start(self) -> int:
+        """Models without a token of their own for this learned it as the end of what was before."""
+        return self._tokenizer.control.ids.get(DOCUMENT_END, self.end_token_ids[0])
 
     def _turn_end(self) -> list[int]:
         """The control token that the template puts right after an answer, if it does. Models

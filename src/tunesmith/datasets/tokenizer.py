@@ -15,6 +15,7 @@ from typing import Self
 import tokenizers
 
 from tunesmith.datasets.control_tokens import ControlTokens, Json, is_control
+from tunesmith.datasets.token_bytes import TokenBytes
 from tunesmith.domain import errors
 
 SHORT = 16  # characters
@@ -51,6 +52,7 @@ class Tokenizer:
         self._encoder.no_truncation()
         self._encoder.no_padding()
         self._encode_short = lru_cache(maxsize=4096)(lambda text: self._encode_all([text])[0])
+        self._token_bytes = TokenBytes(self._encoder, spec.get("decoder"), self._unprinted_ids)
         self._start_ids = self._find_start_ids()
 
     @classmethod
@@ -102,6 +104,15 @@ class Tokenizer:
         """The text; tokens that tokenizer.json calls special are left out."""
         printed = [token_id for token_id in token_ids if token_id not in self._unprinted_ids]
         return self._encoder.decode(printed, skip_special_tokens=False)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What the token adds to a text; nothing if texts leave it out. The tokens of a text give
+        it back together, behind the blank that some tokenizers begin every text with."""
+        return self._token_bytes[token_id]
+
+    def token_name(self, token_id: int) -> str:
+        """What tokenizer.json calls it; nothing for an id without a token."""
+        return self._encoder.id_to_token(token_id) or ""
 
     def _segments(
         self, pieces: Sequence[str], unmarked: Callable[[str], str]
