@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import torch
+from fastapi import FastAPI
 from openai import OpenAI
 
 from tests.contract.checker import CheckedTransport
@@ -51,6 +52,7 @@ class LiveApi:
     store: Store
     caller: Caller  # whom KEY belongs to
     shelf: AdapterShelf
+    app: FastAPI
 
     def new_key(self, organization: str, project: str = "default") -> str:
         return self.store.tenants.create_key(organization, project, is_admin=False)
@@ -112,8 +114,9 @@ def live_api(
     models = ModelDirectory({source: client}, shelf, always_on=[source])
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
-        with serving(create_api(store, catalog, models, IDS, now, LIMITS), own) as url:
-            yield LiveApi(url, store, caller, shelf)
+        app = create_api(store, catalog, models, IDS, now, LIMITS)
+        with serving(app, own) as url:
+            yield LiveApi(url, store, caller, shelf, app)
 
 
 @pytest.fixture(scope="session")

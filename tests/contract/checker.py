@@ -2,7 +2,8 @@
 
 `CheckedTransport` sits under the SDK (or a plain client): whatever comes back is validated before
 the test sees it, by the vendored schemas (`openai_schemas.json`, made by `trim_spec.py`) and by
-the official SDK's types in strict mode. `CONTRADICTIONS` are the only exceptions.
+the official SDK's types in strict mode. `CONTRADICTIONS` are the only exceptions. The same goes
+for our own document (`own_document.py`), which the transport asks the service for.
 """
 
 import json
@@ -19,6 +20,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from pydantic import TypeAdapter
+
+from tests.contract.own_document import OwnDocument
 
 SCHEMAS = Path(__file__).with_name("openai_schemas.json")
 ERROR_KEYS = {"message", "type", "param", "code"}
@@ -97,6 +100,7 @@ class CheckedTransport(httpx2.BaseTransport):
 
     def __init__(self) -> None:
         self._wire = httpx2.HTTPTransport()
+        self._documents: dict[str, OwnDocument] = {}  # by the service's address
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response = self._wire.handle_request(request)
@@ -104,12 +108,32 @@ class CheckedTransport(httpx2.BaseTransport):
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.SyncByteStream)
             response.stream = _CheckedStream(method, path, response, response.stream)
+            self._check_by_own_document(request, response, b"")
         elif path.startswith("/v1/"):
             check_answer(method, path, response, response.read())
+            self._check_by_own_document(request, response, response.content)
         return response
 
     def close(self) -> None:
         self._wire.close()
+
+    def _check_by_own_document(
+        self, request: httpx2.Request, response: httpx2.Response, body: bytes
+    ) -> None:
+        document = self._document(str(request.url.join("/openapi.json")))
+        document.check(
+            request.method,
+            request.url.path,
+            (_content_type(request.headers), _sent(request)),
+            response.status_code,
+            (_content_type(response.headers), body),
+        )
+
+    def _document(self, url: str) -> OwnDocument:
+        if url not in self._documents:
+            answer = self._wire.handle_request(httpx2.Request("GET", url))
+            self._documents[url] = OwnDocument(json.loads(answer.read()))
+        return self._documents[url]
 
 
 class _CheckedStream(httpx2.SyncByteStream):
@@ -135,6 +159,18 @@ class _CheckedStream(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _sent(request: httpx2.Request) -> bytes:
+    """The request's body, empty for one that was streamed and is gone."""
+    try:
+        return request.content
+    except httpx2.RequestNotRead:
+        return b""
+
+
+def _content_type(headers: httpx2.Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0]
 
 
 def _messages(content_type: str, body: bytes) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 
-from tunesmith.api import chat, files, health, jobs, models
+from tunesmith.api import chat, files, health, jobs, models, openapi
 from tunesmith.api.context import ApiLimits, Services
 from tunesmith.api.errors import install_error_handlers
 from tunesmith.api.request_ids import RequestIds
@@ -38,7 +38,7 @@ def create_api(
         yield
         await model_directory.close()
 
-    # No generated pages: they would describe our bodies wrongly, since `bodies.py` reads them.
+    # Not FastAPI's own document: it doesn't know our bodies. `openapi.py` makes one that does.
     app = FastAPI(
         title="tunesmith",
         lifespan=lifespan,
@@ -53,6 +53,7 @@ def create_api(
     app.add_middleware(RequestIds, ids=ids)
     install_error_handlers(app)
     app.include_router(health.router)
+    app.include_router(openapi.router)
     for resource in (files, jobs, models, chat):
         app.include_router(resource.router, prefix="/v1")
     return app

@@ -5,8 +5,9 @@ lets through what JSON doesn't have, and fails on deep nesting) and only then va
 pydantic parses and validates in one go.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pydantic
 import pydantic_core
@@ -28,15 +29,17 @@ NOT_JSON = (
 )
 
 
-def json_body(
-    kind: type[T], refuse: Refuse = validation.refusal
-) -> Callable[[Request, ServicesDep], Awaitable[T]]:
-    """A dependency that gives a request's body as a `kind`, whatever its content type says."""
+@dataclass(frozen=True)
+class JsonBody(Generic[T]):
+    """The dependency that `json_body` makes; `openapi.py` describes it by its kind."""
 
-    async def parsed(request: Request, services: ServicesDep) -> T:
+    kind: type[T]
+    refuse: Refuse
+
+    async def __call__(self, request: Request, services: ServicesDep) -> T:
         body = await read_body(request, services.limits.max_body_bytes)
         try:
-            return kind.model_validate_json(body)
+            return self.kind.model_validate_json(body)
         except pydantic.ValidationError as error:
             if error.error_count() > MAX_FINDINGS:  # listing a million would take seconds
                 raise errors.InvalidRequest(
@@ -45,9 +48,12 @@ def json_body(
             findings = error.errors(include_url=False)
             if findings[0]["type"] == "json_invalid":
                 raise _not_json(body, findings[0]["ctx"]["error"]) from error
-            raise refuse(findings, pydantic_core.from_json(body)) from error
+            raise self.refuse(findings, pydantic_core.from_json(body)) from error
 
-    return parsed
+
+def json_body(kind: type[T], refuse: Refuse = validation.refusal) -> JsonBody[T]:
+    """A dependency that gives a request's body as a `kind`, whatever its content type says."""
+    return JsonBody(kind, refuse)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:

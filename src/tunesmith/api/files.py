@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.openapi import form
 from tunesmith.api.uploads import Upload, received_upload
 from tunesmith.domain import errors
 from tunesmith.domain.files import UPLOADABLE, FilePurpose, StoredFile
@@ -39,8 +40,27 @@ KNOWN_FIELDS = {"purpose", "expires_after[anchor]", "expires_after[seconds]", "m
 
 router = APIRouter()
 
+UPLOAD_FORM = form(
+    {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"enum": [purpose.value for purpose in UPLOADABLE]},
+        "expires_after[anchor]": {"const": "created_at"},
+        "expires_after[seconds]": {
+            "type": "integer",
+            "minimum": EXPIRES_AFTER_S[0],
+            "maximum": EXPIRES_AFTER_S[-1],
+        },
+        "model": {"type": "string"},
+    },
+    required=("file", "purpose"),
+)
 
-@router.post("/files")
+
+class FileContent(StreamingResponse):
+    media_type = "application/octet-stream"
+
+
+@router.post("/files", openapi_extra=UPLOAD_FORM)
 async def create_file(request: Request, caller: CallerDep, services: ServicesDep) -> FileReply:
     file_id = services.ids.file()
     blob_key = file_blob_key(file_id)
@@ -81,12 +101,11 @@ def delete_file(file_id: str, caller: CallerDep, services: ServicesDep) -> Delet
     return file_deleted_reply(file_id)
 
 
-@router.get("/files/{file_id}/content", response_class=Response)
+@router.get("/files/{file_id}/content", response_class=FileContent)
 def retrieve_content(file_id: str, caller: CallerDep, services: ServicesDep) -> Response:
     file = find_file(services, caller, file_id)
-    return StreamingResponse(
+    return FileContent(
         services.store.blobs.stream(file.blob_key),
-        media_type="application/octet-stream",
         headers={
             "content-disposition": attachment(file.filename),
             "content-length": str(file.size_bytes),

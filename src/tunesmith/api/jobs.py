@@ -32,6 +32,16 @@ router = APIRouter()
 Body = Annotated[CreateJobRequest, Depends(json_body(CreateJobRequest, validation.job_refusal))]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
+METADATA_FILTER = {
+    "name": "metadata",
+    "in": "query",
+    "description": "All pairs must match, as in `metadata[key]=value`; `metadata=null`: jobs "
+    "without metadata.",
+    "style": "deepObject",
+    "explode": True,
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+}
+
 
 @router.post("/fine_tuning/jobs")
 def create_job(caller: CallerDep, services: ServicesDep, body: Body) -> JobReply:
@@ -40,7 +50,7 @@ def create_job(caller: CallerDep, services: ServicesDep, body: Body) -> JobReply
     return job_reply(job)
 
 
-@router.get("/fine_tuning/jobs")
+@router.get("/fine_tuning/jobs", openapi_extra={"parameters": [METADATA_FILTER]})
 def list_jobs(
     request: Request,
     caller: CallerDep,
