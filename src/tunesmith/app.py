@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tunesmith.catalog import read_catalog, source_of
 from tunesmith.domain.ids import Ids
+from tunesmith.modeling.downloads import Downloads
 from tunesmith.settings import Settings
 from tunesmith.store.store import Store, open_store
 from tunesmith.store.tenants import new_key
@@ -55,7 +56,9 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     }
     shelf = AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute())
     default = source_of(catalog, settings.default_model)
-    models = ModelDirectory(engines, shelf, always_on={default} & engines.keys())
+    models = ModelDirectory(
+        engines, shelf, always_on={default} & engines.keys(), wait_s=settings.engine_wait_s
+    )
     limits = ApiLimits(settings.max_upload_bytes, settings.max_body_bytes)
     with open_data(settings) as store:
         _bootstrap(store, settings)
@@ -73,16 +76,23 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
 
 
 def serve_engine(settings: Settings, listener: socket.socket, source: str | None) -> None:
-    """Runs the engine of a folder of weights (None: the default model's) until SIGTERM."""
+    """Runs the engine of a folder of weights (None: the default model's) until SIGTERM.
+
+    Raises Unavailable if the weights come from a hub and can't be downloaded.
+    """
+    catalog = read_catalog(settings.data_dir)
+    folder = source or source_of(catalog, settings.default_model)
+    base = catalog.of_source(folder)
+    if base is not None:
+        Downloads().fetch(base)
     _share_processors()
     from tunesmith.inference.process import EngineOptions
     from tunesmith.inference.process import serve_engine as run_engine
 
     adapters_folder = (settings.data_dir / ADAPTERS_FOLDER).absolute()
     adapters_folder.mkdir(parents=True, exist_ok=True)
-    default = source_of(read_catalog(settings.data_dir), settings.default_model)
     options = EngineOptions(
-        source=Path(source or default),
+        source=Path(folder),
         base_name=BASE_NAME,
         adapters_folder=adapters_folder,
         token=settings.engine_token,
@@ -115,6 +125,7 @@ def run_worker(settings: Settings) -> None:
             shelf=AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute()),
             runs_folder=settings.data_dir / RUNS_FOLDER,
             bench=Bench(settings.device, settings.idle_unload_s),
+            downloads=Downloads(),
             reported_lines=settings.reported_lines,
             snapshot_interval_s=settings.snapshot_interval_s,
             result_file_format=settings.result_file_format,

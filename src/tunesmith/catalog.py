@@ -10,19 +10,41 @@ the fields it names; a new one is added:
     source = "weights/smol"                 # relative to this file
     aliases = ["smol"]
     inference_context = 4096
+    prices = { training = 3.00, input = 0.30, cached_input = 0.15, output = 1.20 }
+
+    [models."qwen3"]
+    source = "hub:Qwen/Qwen3-0.6B"          # downloaded when it is first needed
+    revision = "main"                       # a branch, a tag or a commit
 """
 
+import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from tunesmith.domain.models import BaseModel, Catalog, Mode
+from tunesmith.domain.models import BaseModel, Catalog, HubRepository, Mode, Prices
 from tunesmith.settings import BadSetting
 
 PACKAGED = Path(__file__).parent / "base_models"
 CATALOG_FILE = "models.toml"
+DOWNLOADS_FOLDER = "models"  # in the data folder: models that come from a hub
+HUB_PREFIX = "hub:"
+DEFAULT_REVISION = "main"
+_HUB_ID = re.compile(r"[A-Za-z0-9]([\w.-]*\w)?/[A-Za-z0-9]([\w.-]*\w)?", re.ASCII)
+_REVISION = re.compile(r"\w[\w./+-]{0,199}", re.ASCII)
 _MODES = ("routes", "formats")
-_FIELDS = {"source", "aliases", "training_context", "inference_context", *_MODES}
+_PRICES = tuple(Prices.__dataclass_fields__)
+_FIELDS = {
+    "source",
+    "revision",
+    "aliases",
+    "training_context",
+    "inference_context",
+    "prices",
+    *_MODES,
+}
 
 
 def read_catalog(data_dir: Path) -> Catalog:
@@ -51,7 +73,8 @@ def source_of(catalog: Catalog, model: str) -> str:
 
 
 def _base_model(name: str, entry: dict[str, Any]) -> BaseModel:
-    fields = {**entry, "aliases": tuple(entry.get("aliases", ()))}
+    fields = {key: value for key, value in entry.items() if key != "revision"}
+    fields["aliases"] = tuple(entry.get("aliases", ()))
     for field in _MODES:
         if field in entry:
             fields[field] = tuple(Mode(mode) for mode in entry[field])
@@ -84,8 +107,7 @@ def _checked(path: Path, name: str, entry: object) -> dict[str, Any]:
             f"{where}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(sorted(_FIELDS))}."
         )
     checked = dict(entry)
-    if "source" in checked:
-        checked["source"] = str(_folder(path, where, str(checked["source"])))
+    checked.update(_whereabouts(path, where, checked))
     aliases = checked.get("aliases", [])
     if not (isinstance(aliases, list) and all(isinstance(one, str) and one for one in aliases)):
         raise BadSetting(f"{where}: aliases must be a list of names.")
@@ -97,7 +119,34 @@ def _checked(path: Path, name: str, entry: object) -> dict[str, Any]:
         modes = checked.get(field, [Mode.CHAT])
         if not (isinstance(modes, list) and modes and all(mode in list(Mode) for mode in modes)):
             raise BadSetting(f"{where}: {field} must be a list of {' and '.join(Mode)}.")
+    if "prices" in checked:
+        checked["prices"] = _prices(where, checked["prices"])
     return checked
+
+
+def _whereabouts(path: Path, where: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """The folder of an entry that names a source, and the repository that fills it, if one does."""
+    source, revision = str(entry.get("source", "")), entry.get("revision", DEFAULT_REVISION)
+    if not source.startswith(HUB_PREFIX):
+        if "revision" in entry:
+            raise BadSetting(
+                f'{where}: revision goes with a source that starts with "{HUB_PREFIX}".'
+            )
+        if "source" not in entry:
+            return {}
+        return {"source": str(_folder(path, where, source)), "hub": None}
+    hub_id = source.removeprefix(HUB_PREFIX)
+    if not _HUB_ID.fullmatch(hub_id) or "--" in hub_id or ".." in hub_id:
+        raise BadSetting(
+            f"{where}: source {source!r} must be {HUB_PREFIX}ORGANISATION/NAME, as the hub spells "
+            "the model."
+        )
+    if not isinstance(revision, str) or not _REVISION.fullmatch(revision):
+        raise BadSetting(f"{where}: revision must be the name of a branch, a tag or a commit.")
+    # Two revisions are two models: the same adapter must never meet other weights unawares.
+    name = f"{hub_id.replace('/', '--')}--{quote(revision, safe='')}"
+    folder = path.parent.resolve() / DOWNLOADS_FOLDER / name
+    return {"source": str(folder), "hub": HubRepository(hub_id, revision)}
 
 
 def _folder(path: Path, where: str, source: str) -> Path:
@@ -105,9 +154,31 @@ def _folder(path: Path, where: str, source: str) -> Path:
     for folder in (PACKAGED / source, path.parent / source):
         if (folder / "config.json").is_file():
             return folder.resolve()
+    hint = ""
+    if _HUB_ID.fullmatch(source):
+        hint = f' To download it from the hub, write source = "{HUB_PREFIX}{source}".'
     raise BadSetting(
-        f"{where}: source {source!r} is not a model folder (there is no config.json in it)."
+        f"{where}: source {source!r} is not a model folder (there is no config.json in it).{hint}"
     )
+
+
+def _prices(where: str, given: object) -> Prices:
+    """Those that aren't named are 0, but for cached input: that costs what input costs."""
+    if not isinstance(given, dict):
+        raise BadSetting(f"{where}: prices must be a table like {{ input = 0.30, output = 1.20 }}.")
+    unknown = given.keys() - set(_PRICES)
+    if unknown:
+        raise BadSetting(
+            f"{where}: unknown price {min(unknown)!r}; known: {', '.join(sorted(_PRICES))}."
+        )
+    for name, price in given.items():
+        if type(price) not in (int, float) or not math.isfinite(price) or price < 0:
+            raise BadSetting(
+                f"{where}: the price of {name} must be a number of USD per million tokens, "
+                f"0 or more, not {price!r}."
+            )
+    prices = {name: float(price) for name, price in given.items()}
+    return Prices(**{"cached_input": prices.get("input", 0.0), **prices})
 
 
 def _refuse_clashes(catalog: Catalog) -> None:

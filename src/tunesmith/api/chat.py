@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tunesmith.api.auth import CallerDep
@@ -54,7 +53,7 @@ class Prepared:
 async def create_chat_completion(
     request: Request, caller: CallerDep, services: ServicesDep, body: Body
 ) -> ChatReply | Response:
-    prepared = await run_in_threadpool(prepare, services, caller, body)
+    prepared = await services.models.when_here(prepare, services, caller, body)
     if body.stream:
         return EventStream(_events(prepared, body.includes_usage))
     return await unless_disconnected(request.receive, _complete(prepared))

@@ -1,22 +1,27 @@
 """What stands behind a model's name: base model, adapter, renderer, engine.
 
 Several catalogue entries may share one source of weights; renderer and engine belong to the
-source. Renderers are read from disk in the background after the start, or when first needed.
+source. Renderers are read from disk in the background after the start, or when first needed. A base
+model of a hub is downloaded when it is first asked for; nothing knocks at its engine before that.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.engines import Adapter, EngineClient
 from tunesmith.domain import errors
 from tunesmith.domain.models import BaseModel, Catalog, TunedModel
 from tunesmith.domain.tenancy import Scope
+from tunesmith.modeling.downloads import Download, Downloads, is_here
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.store import Store
 
@@ -24,6 +29,26 @@ if TYPE_CHECKING:
     from tunesmith.datasets.render import Renderer
 
 log = logging.getLogger("tunesmith.api")
+
+WAIT_S = 120.0
+POLL_S = 0.1
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StillDownloading(errors.Unavailable):
+    """The base model is on its way; a retry helps once it is there."""
+
+    default_code = "base_model_downloading"
+
+    def __init__(self, download: Download) -> None:
+        super().__init__(
+            f"The base model {download.repository.id} is being downloaded: {download.state()}. "
+            "Try again in a few minutes.",
+            param="model",
+        )
+        self.download = download
 
 
 @dataclass(frozen=True)
@@ -47,7 +72,8 @@ class ModelDirectory:
     """Engines by source, and what is read from each source's folder.
 
     `always_on` are the sources whose engine starts with the service; any other starts at its
-    first request, so nothing here may knock at it just to see whether it is there.
+    first request, so nothing here may knock at it just to see whether it is there. `wait_s` is
+    how long a request waits for a base model that is being downloaded.
     """
 
     def __init__(
@@ -55,21 +81,25 @@ class ModelDirectory:
         engines: Mapping[str, EngineClient],
         shelf: AdapterShelf,
         always_on: Collection[str] = (),
+        wait_s: float = WAIT_S,
     ) -> None:
         self._engines = engines
         self._shelf = shelf
         self._always_on = always_on
+        self._wait_s = wait_s
+        self._downloads = Downloads()
         self._sources: dict[str, _Source] = {}
         self._lock = threading.Lock()
 
     def renderer(self, base: BaseModel) -> "Renderer":
-        """Blocks while it is read. Raises UnsupportedModel for a folder that can't be used."""
-        return self._source(base.source).renderer
+        """Blocks while it is read. Raises UnsupportedModel for a folder that can't be used,
+        StillDownloading for one that isn't there yet."""
+        return self._source(base).renderer
 
     def context_length(self, base: BaseModel) -> int:
         """Tokens of prompt and completion together: what the catalogue says, within what the
         weights allow."""
-        possible = self._source(base.source).max_positions
+        possible = self._source(base).max_positions
         return min(base.inference_context or possible, possible)
 
     def engine(self, base: BaseModel) -> EngineClient:
@@ -88,8 +118,24 @@ class ModelDirectory:
         # The engine may run in another folder than we do.
         return Adapter(adapter_id, self._shelf.path(adapter_id).resolve())
 
+    async def when_here(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `work` gives, done in a thread: at once, or after the download that it asks for.
+
+        Waiting takes no thread, so that a download doesn't keep other requests from theirs. Raises
+        StillDownloading at the deadline.
+        """
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            try:
+                return await run_in_threadpool(work, *args, **kwargs)
+            except StillDownloading as waited:
+                while not waited.download.wait(0):
+                    if time.monotonic() >= deadline:
+                        raise StillDownloading(waited.download) from None
+                    await asyncio.sleep(POLL_S)
+
     def preload(self) -> None:
-        """Reads all sources in the background."""
+        """Reads all sources that are here, in the background."""
         threading.Thread(target=self._read_all, name="preload", daemon=True).start()
 
     async def silent_engines(self, timeout_s: float) -> list[str]:
@@ -103,17 +149,25 @@ class ModelDirectory:
         for engine in self._engines.values():
             await engine.close()
 
-    def _source(self, source: str) -> _Source:
-        if source not in self._sources:
-            with self._lock:  # whoever comes first reads; the others wait for that
-                if source not in self._sources:
-                    self._sources[source] = _read(Path(source))
-        return self._sources[source]
+    def _source(self, base: BaseModel) -> _Source:
+        if base.source not in self._sources:
+            download = self._downloads.start(base)
+            if download is not None and not download.wait(0):
+                raise StillDownloading(download)
+            self._load(base.source)
+        return self._sources[base.source]
+
+    def _load(self, source: str) -> None:
+        with self._lock:  # whoever comes first reads; the others wait for that
+            if source not in self._sources:
+                self._sources[source] = _read(Path(source))
 
     def _read_all(self) -> None:
         for source in self._engines:
+            if not is_here(Path(source)):
+                continue
             try:
-                self._source(source)
+                self._load(source)
             except errors.TunesmithError as error:
                 log.error("%s can't be used: %s", source, error)
 

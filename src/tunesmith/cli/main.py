@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 app.add_typer(keys, name="keys")
+models = typer.Typer(no_args_is_help=True, help="Base models: list, download.")
+app.add_typer(models, name="models")
 
 
 P = ParamSpec("P")
@@ -259,6 +261,51 @@ def keys_revoke(
             typer.echo(f"Error: there is no active key with the id {key_id}.", err=True)
             raise typer.Exit(1)
     typer.echo(key_id)
+
+
+@models.command("list")
+@_calmly
+def models_list(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the base models: source, contexts in tokens, prices in USD per million tokens."""
+    from tunesmith.cli.base_models import table_of
+
+    rows = table_of(_catalog(data_dir))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = "{:26}{:>9}{:>9}{:>10}{:>10}{:>14}{:>10}  {}"
+    typer.echo(columns.format("name", "trains", "answers", *rows[0]["prices"], "source"))
+    for row in rows:
+        contexts = (row["training_context"] or "-", row["inference_context"] or "-")
+        prices = (f"{price:.3f}" for price in row["prices"].values())
+        state = "" if row["is_downloaded"] else " (not downloaded yet)"
+        typer.echo(columns.format(row["name"], *contexts, *prices, row["source"] + state))
+
+
+@models.command("pull")
+@_calmly
+def models_pull(
+    name: Annotated[str, typer.Argument(help="The model's name or alias in the catalogue.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Download a base model of a hub now, and print its folder."""
+    from tunesmith.modeling.downloads import Downloads
+
+    _log("models")
+    base = _catalog(data_dir).find(name)
+    if base is None:
+        raise TunesmithError(f"There is no base model {name!r} in the catalogue.")
+    Downloads().fetch(base)
+    typer.echo(base.source)
+
+
+def _catalog(data_dir: Path | None) -> Any:  # a Catalog, imported when it is needed
+    from tunesmith.catalog import read_catalog
+
+    return read_catalog(read_settings({"data_dir": data_dir})[0].data_dir)
 
 
 def _begin_part(name: str, lifeline: int | None) -> None:

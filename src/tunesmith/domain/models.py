@@ -22,6 +22,24 @@ EVERY_MODE = (Mode.CHAT, Mode.COMPLETIONS)
 
 
 @dataclass(frozen=True)
+class HubRepository:
+    """A model of a hub, at one of its branches, tags or commits."""
+
+    id: str  # organisation/name
+    revision: str
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a model's tokens cost, in USD per million of them."""
+
+    training: float = 0.0
+    input: float = 0.0
+    cached_input: float = 0.0
+    output: float = 0.0
+
+
+@dataclass(frozen=True)
 class BaseModel:
     """A catalogue entry: a name that jobs and chats can ask for, and where its weights are.
 
@@ -29,12 +47,14 @@ class BaseModel:
     """
 
     name: str
-    source: str  # a folder, or a name of a folder packaged with us
+    source: str  # a folder; one that comes from a hub may not be there yet
+    hub: HubRepository | None = None  # what `source` is downloaded from when it is first needed
     aliases: tuple[str, ...] = ()
     training_context: int | None = None  # tokens per example; None: what the weights allow
     inference_context: int | None = None  # prompt and completion together; None: the same
     routes: tuple[Mode, ...] = EVERY_MODE  # that answer for it and for what is tuned from it
     formats: tuple[Mode, ...] = EVERY_MODE  # of training files that it takes
+    prices: Prices = Prices()
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,10 @@ class Catalog:
     def find(self, name: str) -> BaseModel | None:
         """The entry called `name`, or that `name` is an alias of."""
         return self.entries.get(self._aliases.get(name, name))
+
+    def of_source(self, source: str) -> BaseModel | None:
+        """One of the entries whose weights are in the folder `source`."""
+        return next((entry for entry in self.entries.values() if entry.source == source), None)
 
     def sources(self) -> tuple[str, ...]:
         """Each distinct source once, in the catalogue's order."""

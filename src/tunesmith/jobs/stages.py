@@ -25,6 +25,7 @@ from tunesmith.jobs.data import check_files, render_file, training_data
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.reporter import Reporter
 from tunesmith.modeling.decoder import Decoder
+from tunesmith.modeling.downloads import Downloads
 from tunesmith.modeling.lora import LoraAdapter
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.blobs import file_blob_key
@@ -34,6 +35,8 @@ from tunesmith.training.loop import train
 from tunesmith.training.progress import StopRequest
 
 log = logging.getLogger("tunesmith.worker")
+
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Workshop:
     shelf: AdapterShelf
     runs_folder: Path  # one folder a job, for snapshots of its training
     bench: Bench
+    downloads: Downloads
     reported_lines: int
     snapshot_interval_s: float
     result_file_format: str
@@ -70,6 +74,7 @@ def validate(
     workshop.store.jobs.record(held.lease, [NewEvent(f"Validating {files}", once="validating")])
     base = _base_model(workshop, job)
     checked = check_files(workshop.store, job, workshop.reported_lines)
+    _wait_for_download(workshop, base, held, is_shutting_down)
     renderer = Renderer.load(Path(base.source))
     max_tokens = training_context(base)
     remarks = []
@@ -92,6 +97,7 @@ def run(
     """
     base = _base_model(workshop, job)
     checked = check_files(workshop.store, job, workshop.reported_lines)
+    _wait_for_download(workshop, base, held, is_shutting_down)
     renderer = Renderer.load(Path(base.source))
     max_tokens = training_context(base)
     train_examples = _while_wanted(checked.train, held, is_shutting_down)
@@ -140,11 +146,29 @@ def _while_wanted(
 ) -> Iterator[Example]:
     """`examples`, as long as somebody wants the work on them: a file may keep us for minutes."""
     for example in examples:
-        if held.is_lost:
-            raise errors.LeaseLost(f"{held.lease.job_id} was cancelled, or given to another worker")
-        if is_shutting_down():
-            raise PutBack
+        _raise_if_unwanted(held, is_shutting_down)
         yield example
+
+
+def _wait_for_download(
+    workshop: Workshop, base: BaseModel, held: HeldLease, is_shutting_down: Callable[[], bool]
+) -> None:
+    """Until the base model is on this machine. Raises Unavailable, UnsupportedModel: a job whose
+    base model can't be had fails at once, with the reason."""
+    download = workshop.downloads.start(base)
+    if download is None:
+        return
+    begun = NewEvent(f"Downloading base model {download.repository.id}", once="downloading")
+    workshop.store.jobs.record(held.lease, [begun])
+    while not download.wait(POLL_S):
+        _raise_if_unwanted(held, is_shutting_down)
+
+
+def _raise_if_unwanted(held: HeldLease, is_shutting_down: Callable[[], bool]) -> None:
+    if held.is_lost:
+        raise errors.LeaseLost(f"{held.lease.job_id} was cancelled, or given to another worker")
+    if is_shutting_down():
+        raise PutBack
 
 
 def _stop_request(held: HeldLease, is_shutting_down: Callable[[], bool]) -> StopRequest | None:

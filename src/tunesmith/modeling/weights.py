@@ -4,7 +4,6 @@ Only safetensors are read: data, never code. Files are memory-mapped and every t
 once, straight to its place, device and precision, so loading needs no second copy in memory.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,7 @@ from torch import Tensor
 from tunesmith.domain.errors import UnsupportedModel
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.shape import read_shape
-
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
+from tunesmith.modeling.weight_files import INDEX_FILE, SINGLE_FILE, indexed_files
 
 READABLE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -67,16 +64,11 @@ def _weight_files(folder: Path) -> list[Path]:
             f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}. Weights are read from "
             "safetensors only; convert other files with transformers' save_pretrained."
         )
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UnsupportedModel(f"{index} is not an index of weight files.") from error
-    for name in names:
-        # A name from a downloaded file: it must not lead out of the folder.
-        is_plain = isinstance(name, str) and name == Path(name).name
-        if not is_plain or not (folder / name).is_file():
-            raise UnsupportedModel(f"{index} names {name!r}, which is not a file in {folder}.")
-    return [folder / name for name in names]
+    files = [folder / name for name in indexed_files(index)]
+    for path in files:
+        if not path.is_file():
+            raise UnsupportedModel(f"{index} names {path.name!r}, which is not a file in {folder}.")
+    return files
 
 
 def _refuse_unless_harmless(name: str, decoder: Decoder) -> None:
