@@ -5,7 +5,7 @@ No trainer runs here: a test puts jobs into the state it needs by the store's ow
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,19 +99,26 @@ def live_engine(base_folder: Path, data_dir: Path, listener: socket.socket) -> I
 
 @contextmanager
 def live_api(
-    base_folder: Path, data_dir: Path, engine_url: str, wait_s: float = 20.0
+    base_folder: Path,
+    data_dir: Path,
+    engine_url: str,
+    wait_s: float = 20.0,
+    more_bases: Sequence[BaseModel] = (),
 ) -> Iterator[LiveApi]:
+    """`more_bases` are served by the same engine as `base_folder`."""
     source = str(base_folder)
     catalog = Catalog(
         [
             BaseModel("tiny", source),
             BaseModel("gpt-4o-mini-2024-07-18", source, aliases=("gpt-4o-mini",)),
             BaseModel("short", source, inference_context=SHORT_CONTEXT),
+            *more_bases,
         ]
     )
     client = EngineClient(engine_url, ENGINE_TOKEN, base_name=BASE_NAME, wait_s=wait_s)
     shelf = AdapterShelf(data_dir / "adapters")
-    models = ModelDirectory({source: client}, shelf, always_on=[source])
+    engines = dict.fromkeys(catalog.sources(), client)
+    models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         app = create_api(store, catalog, models, IDS, now, LIMITS)

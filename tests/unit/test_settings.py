@@ -6,6 +6,7 @@ import pytest
 
 from tests.small_models import make_model
 from tunesmith.catalog import read_catalog
+from tunesmith.domain.models import HubRepository, Prices
 from tunesmith.settings import BadSetting, read_settings
 
 
@@ -64,6 +65,36 @@ def test_operator_points_a_name_at_other_weights(tmp_path: Path) -> None:
         assert entry.source == str(folder.resolve())
 
 
+def test_a_model_of_a_hub_has_its_place_before_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(
+        '[models.a]\nsource = "hub:Qwen/Qwen3-0.6B"\n'
+        '[models.b]\nsource = "hub:Qwen/Qwen3-0.6B"\nrevision = "refs/pr/1"\n'
+        '[models."gpt-4o-2024-08-06"]\nsource = "hub:Qwen/Qwen3-0.6B"\n'
+    )
+    catalog = read_catalog(tmp_path)
+    a, b, c = (catalog.entries[name] for name in ("a", "b", "gpt-4o-2024-08-06"))
+    assert a.source == c.source == str(tmp_path / "models" / "Qwen--Qwen3-0.6B--main")
+    assert b.source == str(tmp_path / "models" / "Qwen--Qwen3-0.6B--refs%2Fpr%2F1")
+    assert (a.hub, b.hub) == (
+        HubRepository("Qwen/Qwen3-0.6B", "main"),
+        HubRepository("Qwen/Qwen3-0.6B", "refs/pr/1"),
+    )
+    assert catalog.of_source(b.source) is b
+    assert not list(tmp_path.glob("models/*")), "reading the catalogue makes nothing"
+
+
+def test_prices_are_those_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(
+        '[models.a]\nsource = "tunesmith-tiny"\nprices = { input = 3, output = 6.5 }\n'
+        '[models."gpt-4o-2024-08-06"]\naliases = ["4o"]\n'
+    )
+    catalog = read_catalog(tmp_path)
+    assert catalog.entries["a"].prices == Prices(0.0, 3.0, 3.0, 6.5)
+    assert catalog.entries["gpt-4o-2024-08-06"].prices == Prices(25.0, 3.75, 1.875, 15.0)
+    assert catalog.entries["ada"].prices == Prices(0.4, 1.6, 1.6, 1.6)
+    assert catalog.entries["tunesmith-tiny"].prices == Prices()
+
+
 def test_catalogue_without_entries_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text("# nothing yet\n")
     assert read_catalog(tmp_path).find("gpt-4o")
@@ -83,6 +114,19 @@ def test_catalogue_without_entries_changes_nothing(tmp_path: Path) -> None:
         ("[models]\na = 3\n", "must be a section"),
         ('[models.a]\nsource = "tunesmith-tiny"\naliases = "gpt"\n', "list of names"),
         ('[models.a]\nsource = "tunesmith-tiny"\ntraining_context = true\n', "number of tokens"),
+        ('[models.a]\nsource = "Qwen/Qwen3"\n', 'write source = "hub:Qwen/Qwen3"'),
+        ('[models.a]\nsource = "hub:Qwen3"\n', "hub:ORGANISATION/NAME"),
+        ('[models.a]\nsource = "hub:../../etc"\n', "hub:ORGANISATION/NAME"),
+        ('[models.a]\nsource = "hub:a/b/c"\n', "hub:ORGANISATION/NAME"),
+        ('[models.a]\nsource = "hub:a--b/c"\n', "hub:ORGANISATION/NAME"),
+        ('[models.a]\nsource = "hub:a/b"\nrevision = "../c"\n', "name of a branch"),
+        ('[models.a]\nsource = "hub:a/b"\nrevision = 3\n', "name of a branch"),
+        ('[models.a]\nsource = "tunesmith-tiny"\nrevision = "main"\n', "goes with a source"),
+        ('[models.a]\nsource = "tunesmith-tiny"\nprices = 3\n', 'models."a": prices must be'),
+        ('[models.a]\nsource = "tunesmith-tiny"\nprices = {inputs = 3}\n', "price 'inputs'"),
+        ('[models.a]\nsource = "tunesmith-tiny"\nprices = {input = -1}\n', "price of input"),
+        ('[models.a]\nsource = "tunesmith-tiny"\nprices = {input = nan}\n', "price of input"),
+        ('[models.a]\nsource = "tunesmith-tiny"\nprices = {input = true}\n', "price of input"),
     ],
 )
 def test_bad_catalogue_is_refused_by_name(tmp_path: Path, text: str, complaint: str) -> None:

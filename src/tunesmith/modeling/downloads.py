@@ -24,7 +24,7 @@ from tunesmith.modeling.hub import MB
 
 log = logging.getLogger("tunesmith.downloads")
 
-LOG_INTERVAL_S = 5.0
+LOG_INTERVAL_S = 3.0
 FAILURE_KEPT_S = 5.0  # so long a failure is the answer to all who ask, before it is tried again
 
 
@@ -109,7 +109,7 @@ class Download:
             if now is not None:
                 speed = (now[0] - (before or now)[0]) / LOG_INTERVAL_S
                 log.info(
-                    "%s: %s, %.0f of %.0f MB, %.1f MB/s",
+                    "%s: %s, %.1f of %.1f MB, %.1f MB/s",
                     self.repository.id,
                     self._file,
                     now[0] / MB,

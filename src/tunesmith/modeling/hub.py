@@ -117,7 +117,7 @@ def _quieten() -> None:
     """The library's habits that a service doesn't want: telling on its users, another transport
     with threads and a cache of its own, bars in a log."""
     from huggingface_hub import constants
-    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars
 
     constants.HF_HUB_DISABLE_TELEMETRY = True
     constants.HF_HUB_DISABLE_XET = True
@@ -186,8 +186,8 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
         if file.sha256 is not None:
             return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
         if file.git_hash is not None:
-            blob = b"blob %d\0" % file.size_bytes + content.read()
-            return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == file.git_hash
+            begun = hashlib.sha1(b"blob %d\0" % file.size_bytes, usedforsecurity=False)
+            return hashlib.file_digest(content, lambda: begun).hexdigest() == file.git_hash
     return True
 
 

@@ -21,5 +21,7 @@ def indexed_files(index: Path) -> list[str]:
     for name in names:
         # The index was downloaded: a name in it must not lead out of the folder.
         if not isinstance(name, str) or name != Path(name).name:
-            raise UnsupportedModel(f"{index} names {name!r}, which is not a file beside it.")
+            raise UnsupportedModel(
+                f"{index} names {name!r}, which is not a file in {index.parent}."
+            )
     return sorted(names)
