@@ -35,6 +35,7 @@ class Hub:
     is_gated: bool = False  # files only for those who bring TOKEN
     breaks_off: int = 0  # so many answers with weights end in the middle
     is_damaged: bool = False  # weights arrive with another content
+    claimed_bytes: int | None = None  # what it says the weights' size is
     chunk_pause_s: float = 0.0
     asked: list[tuple[str, str]] = field(default_factory=list)  # method and path, in order
     tokens_abroad: list[str] = field(default_factory=list)  # that reached the other host
@@ -107,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "RepoNotFound")
         if revision not in ("main", self.state.commit):
             return self._refuse(404, "RevisionNotFound")
-        files = [_sibling(path) for path in sorted(folder.iterdir())]
+        files = [_sibling(path, self.state.claimed_bytes) for path in sorted(folder.iterdir())]
         listing = {"id": repository, "sha": self.state.commit, "siblings": files, "tags": []}
         return self._whole(200, json.dumps(listing).encode(), {"content-type": "application/json"})
 
@@ -159,9 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._whole(status, b"{}", {"X-Error-Code": code})
 
 
-def _sibling(path: Path) -> dict[str, Any]:
+def _sibling(path: Path, claimed_bytes: int | None) -> dict[str, Any]:
     size = path.stat().st_size
     if _is_large(path):
+        size = claimed_bytes or size
         return {
             "rfilename": path.name,
             "size": size,

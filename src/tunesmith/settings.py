@@ -98,7 +98,10 @@ class Settings:
         32, "Adapters that an engine holds ready at once.", minimum=1
     )
     engine_wait_s: float = _setting(
-        120.0, "Seconds that a request waits for an engine that is starting.", minimum=0
+        120.0,
+        "Seconds that a request waits for an engine that is starting, or for a base model that is "
+        "being downloaded.",
+        minimum=0,
     )
 
 

@@ -211,6 +211,16 @@ def test_weights_that_are_not_what_the_hub_lists_are_refused(hub: Hub, data_dir:
     assert hub.fetched().count("tokenizer.json") == 1, "what was right is kept"
 
 
+def test_a_model_that_does_not_fit_on_the_disk_is_refused_before_its_weights_are_fetched(
+    hub: Hub, data_dir: Path
+) -> None:
+    hub.claimed_bytes = 10**18
+    assert "it takes 1,000,000,000,000 MB on the disk" in refused(hub, data_dir)
+    assert "model.safetensors" not in hub.fetched()
+    hub.claimed_bytes = 10
+    assert "model.safetensors" in refused(hub, data_dir), "fewer bytes than arrive"
+
+
 def test_two_processes_that_want_a_model_at_once_fetch_it_once(hub: Hub, data_dir: Path) -> None:
     hub.chunk_pause_s = 0.02
     processes = [start_pull(hub, data_dir) for _ in range(2)]

@@ -245,7 +245,7 @@ def _reason(repository: HubRepository, error: Exception) -> str:
     if isinstance(error, hub.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     if isinstance(error, hub.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set. Unset it, or put the model there by other means."
+        return "HF_HUB_OFFLINE is set. Unset it, or name a folder as the source."
     if isinstance(error, hub.GatedRepoError):
         return (
             "its owner gives it only to those who have accepted the licence. Do so on the hub, "
