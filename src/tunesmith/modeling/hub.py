@@ -117,7 +117,7 @@ def _quieten() -> None:
     """The library's habits that a service doesn't want: telling on its users, another transport
     with threads and a cache of its own, bars in a log."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     constants.HF_HUB_DISABLE_TELEMETRY = True
     constants.HF_HUB_DISABLE_XET = True
