@@ -59,7 +59,12 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     models = ModelDirectory(
         engines, shelf, always_on={default} & engines.keys(), wait_s=settings.engine_wait_s
     )
-    limits = ApiLimits(settings.max_upload_bytes, settings.max_body_bytes)
+    limits = ApiLimits(
+        max_upload_bytes=settings.max_upload_bytes,
+        max_upload_total_bytes=settings.max_upload_total_bytes,
+        max_upload_part_bytes=settings.max_upload_part_bytes,
+        max_body_bytes=settings.max_body_bytes,
+    )
     with open_data(settings) as store:
         _bootstrap(store, settings)
         api = create_api(store, catalog, models, IDS, now, limits)

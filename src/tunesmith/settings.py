@@ -55,7 +55,15 @@ class Settings:
     num_threads: int | None = _setting(
         None, "CPU threads of the engine and of the trainer, each. Unset: torch decides.", minimum=1
     )
-    max_upload_bytes: int = _setting(512 * 1024**2, "Largest file that can be uploaded.", minimum=1)
+    max_upload_bytes: int = _setting(
+        512 * 1024**2, "Largest file that can be uploaded in one request.", minimum=1
+    )
+    max_upload_total_bytes: int = _setting(
+        8 * 1024**3, "Largest file that can be uploaded in parts.", minimum=1
+    )
+    max_upload_part_bytes: int = _setting(
+        64 * 1024**2, "Largest part of a file that is uploaded in parts.", minimum=1
+    )
     max_body_bytes: int = _setting(32 * 1024**2, "Largest JSON body of a request.", minimum=1024)
     result_file_format: str = _setting(
         "csv",

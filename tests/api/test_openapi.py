@@ -17,7 +17,10 @@ from tests.contract.own_document import DocumentBroken, OwnDocument
 
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 # POSTs that take no body. Any other one without a body in the document has lost it.
-BODILESS = {("POST", "/v1/fine_tuning/jobs/{job_id}/cancel")}
+BODILESS = {
+    ("POST", "/v1/fine_tuning/jobs/{job_id}/cancel"),
+    ("POST", "/v1/uploads/{upload_id}/cancel"),
+}
 NOT_IN_IT = {("GET", "/openapi.json")}
 
 

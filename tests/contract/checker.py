@@ -15,10 +15,11 @@ from typing import Any
 
 import httpx2
 from jsonschema import Draft202012Validator
-from openai.types import FileDeleted, FileObject, Model, ModelDeleted
+from openai.types import FileDeleted, FileObject, Model, ModelDeleted, Upload
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+from openai.types.uploads import UploadPart
 from pydantic import TypeAdapter
 
 from tests.contract.own_document import OwnDocument
@@ -35,6 +36,7 @@ CONTRADICTIONS = (
     ("FineTuningJob", "method"),
     ("ListFilesResponse", "first_id"),
     ("ListFilesResponse", "last_id"),
+    ("Upload", "file"),
     ("CreateChatCompletionStreamResponse", "usage"),
 )
 
@@ -43,6 +45,8 @@ SDK_TYPES: Mapping[str, type] = {
     "OpenAIFile": FileObject,
     "ListFilesResponse": FileObject,
     "DeleteFileResponse": FileDeleted,
+    "Upload": Upload,
+    "UploadPart": UploadPart,
     "FineTuningJob": FineTuningJob,
     "ListPaginatedFineTuningJobsResponse": FineTuningJob,
     "ListFineTuningJobEventsResponse": FineTuningJobEvent,

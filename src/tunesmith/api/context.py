@@ -19,7 +19,9 @@ from tunesmith.store.store import Store
 
 @dataclass(frozen=True)
 class ApiLimits:
-    max_upload_bytes: int = 512 * 1024**2  # of one uploaded file
+    max_upload_bytes: int = 512 * 1024**2  # of a file in one request
+    max_upload_total_bytes: int = 8 * 1024**3  # of a file in parts
+    max_upload_part_bytes: int = 64 * 1024**2
     max_body_bytes: int = 32 * 1024**2  # of a JSON body
     max_uploads: int = 16  # at once
 
@@ -32,8 +34,9 @@ class Services:
     ids: Ids
     clock: Callable[[], datetime]  # aware UTC
     limits: ApiLimits
-    # Threads that take in files. They wait for the network, so they must not be those that all
-    # other routes run in; beyond them, uploads wait for one another.
+    # Threads that take in files. They wait for the network, or join the parts of gigabytes, so
+    # they must not be those that all other routes run in; beyond them, uploads wait for one
+    # another.
     upload_threads: CapacityLimiter
 
 

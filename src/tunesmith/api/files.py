@@ -6,7 +6,7 @@ file says what is wrong with it.
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -17,9 +17,16 @@ from starlette.responses import Response, StreamingResponse
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.openapi import form
-from tunesmith.api.uploads import Upload, received_upload
+from tunesmith.api.received import ReceivedForm, received_form
 from tunesmith.domain import errors
-from tunesmith.domain.files import UPLOADABLE, FilePurpose, StoredFile
+from tunesmith.domain.files import (
+    EXPIRES_AFTER_S,
+    UPLOADABLE,
+    FilePurpose,
+    StoredFile,
+    checked_filename,
+    file_expires_at,
+)
 from tunesmith.domain.tenancy import Caller
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.wire.base import DeletedReply
@@ -32,8 +39,6 @@ from tunesmith.wire.files import (
 )
 
 MAX_PAGE = 10_000
-EXPIRES_AFTER_S = range(3600, 2_592_000 + 1)  # an hour to 30 days
-BATCH_EXPIRES_AFTER = timedelta(days=30)
 
 # `model`: the 0.28 client may send it along; it says nothing.
 KNOWN_FIELDS = {"purpose", "expires_after[anchor]", "expires_after[seconds]", "model"}
@@ -64,8 +69,9 @@ class FileContent(StreamingResponse):
 async def create_file(request: Request, caller: CallerDep, services: ServicesDep) -> FileReply:
     file_id = services.ids.file()
     blob_key = file_blob_key(file_id)
-    async with received_upload(request, services, blob_key) as upload:
-        file = _stored_file(file_id, blob_key, upload, caller, services.clock())
+    max_bytes = services.limits.max_upload_bytes
+    async with received_form(request, services, "file", blob_key, max_bytes) as received:
+        file = _stored_file(file_id, blob_key, received, caller, services.clock())
         await run_in_threadpool(services.store.files.add, file)
     return file_reply(file)
 
@@ -132,28 +138,23 @@ def attachment(filename: str) -> str:
 
 
 def _stored_file(
-    file_id: str, blob_key: str, upload: Upload, caller: Caller, now: datetime
+    file_id: str, blob_key: str, received: ReceivedForm, caller: Caller, now: datetime
 ) -> StoredFile:
-    """The row for an upload. Raises InvalidRequest for a form that can't be used."""
-    unknown = sorted(upload.fields.keys() - KNOWN_FIELDS)
-    if unknown:
-        raise errors.InvalidRequest(
-            f"Additional properties are not allowed ('{unknown[0]}' was unexpected)"
-        )
-    if upload.size_bytes is None:
-        raise errors.InvalidRequest("'file' is a required property")
-    if "purpose" not in upload.fields:
+    """The row for a file. Raises InvalidRequest for a form that can't be used."""
+    received.refuse_unknown(KNOWN_FIELDS)
+    size_bytes = received.required_size("file")
+    if "purpose" not in received.fields:
         raise errors.InvalidRequest("'purpose' is a required property")
-    purpose = _purpose(upload.fields["purpose"], UPLOADABLE)
+    purpose = _purpose(received.fields["purpose"], UPLOADABLE)
     return StoredFile(
         id=file_id,
         organization_id=caller.organization.id,
         project_id=caller.project.id,
-        filename=upload.filename,
+        filename=checked_filename(received.filename),
         purpose=purpose,
-        size_bytes=upload.size_bytes,
+        size_bytes=size_bytes,
         created_at=now,
-        expires_at=_expires_at(upload.fields, purpose, now),
+        expires_at=file_expires_at(purpose, now, _expires_after_s(received.fields)),
         blob_key=blob_key,
     )
 
@@ -167,10 +168,10 @@ def _purpose(value: str, allowed: tuple[FilePurpose, ...]) -> FilePurpose:
     return FilePurpose(value)
 
 
-def _expires_at(fields: Mapping[str, str], purpose: FilePurpose, now: datetime) -> datetime | None:
+def _expires_after_s(fields: Mapping[str, str]) -> int | None:
     anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
     if anchor is None and seconds is None:
-        return now + BATCH_EXPIRES_AFTER if purpose is FilePurpose.BATCH else None
+        return None
     if anchor != "created_at":
         raise errors.InvalidRequest(
             "Invalid 'expires_after[anchor]': the only supported value is 'created_at'.",
@@ -182,7 +183,7 @@ def _expires_at(fields: Mapping[str, str], purpose: FilePurpose, now: datetime) 
             f"to {EXPIRES_AFTER_S[-1]}.",
             param="expires_after[seconds]",
         )
-    return now + timedelta(seconds=int(seconds or 0))
+    return int(seconds or 0)
 
 
 def _not_found(file_id: str) -> errors.NotFound:

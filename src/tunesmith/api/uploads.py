@@ -1,123 +1,144 @@
-"""An uploaded file on its way into the blob store.
+"""/v1/uploads (behaviour reference, section 3): a file in parts, for what is too large for one
+request, or comes over a network that breaks.
 
-Nothing of it is known before it is read: the file may come before the fields that say what it is
-for. So its bytes go to the store as they arrive, and are taken back if the rest of the form can't
-be used.
+Parts go to the blob store as they arrive (`received.py`). Joining them may take a minute, so it
+happens in the threads that take in files, not in those that answer everything else.
 """
 
-import asyncio
-import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+import re
+from functools import partial
+from typing import Annotated
 
 from anyio import to_thread
-from fastapi import Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
-from tunesmith.api.bodies import limited, too_large
-from tunesmith.api.context import Services
-from tunesmith.api.multipart import MultipartReader
+from tunesmith.api.auth import CallerDep
+from tunesmith.api.bodies import json_body
+from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.openapi import form
+from tunesmith.api.received import received_form
 from tunesmith.domain import errors
+from tunesmith.domain.files import FilePurpose, checked_filename
+from tunesmith.domain.tenancy import Caller
+from tunesmith.domain.uploads import (
+    LIFETIME,
+    Upload,
+    UploadPart,
+    UploadStatus,
+    check_mime_type,
+    ended,
+)
+from tunesmith.store.blobs import part_blob_key
+from tunesmith.wire.uploads import (
+    CompleteUploadRequest,
+    CreateUploadRequest,
+    UploadPartReply,
+    UploadReply,
+    upload_part_reply,
+    upload_reply,
+)
 
-DEFAULT_FILENAME = "file"
-MAX_FIELD_BYTES = 64 * 1024
-MAX_NUM_FIELDS = 32
-FORM_BYTES = 1024 * 1024  # that a body may have beside its file
+MD5 = re.compile("[0-9a-fA-F]{32}")
+PART_FORM = form({"data": {"type": "string", "format": "binary"}}, required=("data",))
 
+router = APIRouter()
 
-@dataclass
-class Upload:
-    """What a form brought. `size_bytes` is None if there was no file in it."""
-
-    fields: dict[str, str] = field(default_factory=dict)
-    filename: str = DEFAULT_FILENAME
-    size_bytes: int | None = None
-
-
-@asynccontextmanager
-async def received_upload(
-    request: Request, services: Services, blob_key: str
-) -> AsyncIterator[Upload]:
-    """The form of a request, its file's bytes in the blob `blob_key`; if the block raises, they
-    are deleted. Raises PayloadTooLarge, InvalidRequest."""
-    body = limited(request, services.limits.max_upload_bytes + FORM_BYTES)
-    reader = MultipartReader(request.headers.get("content-type", ""), body)
-    upload = Upload()
-    is_kept = False
-    try:
-        while (part := await reader.next_part()) is not None:
-            if part.name == "file":
-                upload.filename = part.filename or DEFAULT_FILENAME
-                upload.size_bytes = await _store(reader, services, blob_key)
-            else:
-                upload.fields[part.name] = await _field(reader, part.name)
-            if len(upload.fields) > MAX_NUM_FIELDS:
-                raise errors.InvalidRequest("The form has too many fields.")
-        yield upload
-        is_kept = True
-    finally:
-        if not is_kept:
-            await run_in_threadpool(services.store.blobs.delete, blob_key)
+CreateBody = Annotated[CreateUploadRequest, Depends(json_body(CreateUploadRequest))]
+CompleteBody = Annotated[CompleteUploadRequest, Depends(json_body(CompleteUploadRequest))]
 
 
-async def _store(reader: MultipartReader, services: Services, blob_key: str) -> int:
-    loop = asyncio.get_running_loop()
-    source = _PartSource(reader, loop, services.limits.max_upload_bytes)
-    try:
-        return await to_thread.run_sync(
-            services.store.blobs.put_file,
-            blob_key,
-            cast(BinaryIO, source),
-            limiter=services.upload_threads,
+@router.post("/uploads")
+def create_upload(caller: CallerDep, services: ServicesDep, body: CreateBody) -> UploadReply:
+    purpose = FilePurpose(body.purpose)
+    check_mime_type(body.mime_type, purpose)
+    if body.bytes > services.limits.max_upload_total_bytes:
+        raise errors.InvalidRequest(
+            "Invalid 'bytes': integer above maximum value. Expected a value <= "
+            f"{services.limits.max_upload_total_bytes}, but got {body.bytes} instead.",
+            param="bytes",
+            code="integer_above_max_value",
         )
-    except OSError as error:
-        # The blob store reports whatever reading raised as an error of its own.
-        raise source.failure or error from error
+    now = services.clock()
+    upload = Upload(
+        id=services.ids.upload(),
+        organization_id=caller.organization.id,
+        project_id=caller.project.id,
+        created_at=now,
+        expires_at=now + LIFETIME,
+        status=UploadStatus.PENDING,
+        filename=checked_filename(body.filename),
+        purpose=purpose,
+        size_bytes=body.bytes,
+        file_expires_after_s=body.expires_after.seconds if body.expires_after else None,
+    )
+    services.store.uploads.add(upload)
+    return upload_reply(upload)
 
 
-async def _field(reader: MultipartReader, name: str) -> str:
-    value = b""
-    while chunk := await reader.read():
-        value += chunk
-        if len(value) > MAX_FIELD_BYTES:
-            raise errors.InvalidRequest(f"The field '{name}' is too long.", param=name)
-    return value.decode(errors="replace")
+@router.post("/uploads/{upload_id}/parts", openapi_extra=PART_FORM)
+async def add_upload_part(
+    upload_id: str, request: Request, caller: CallerDep, services: ServicesDep
+) -> UploadPartReply:
+    await run_in_threadpool(_check_pending, upload_id, caller, services)  # before all the bytes
+    part_id = services.ids.upload_part()
+    blob_key = part_blob_key(part_id)
+    max_bytes = services.limits.max_upload_part_bytes
+    async with received_form(request, services, "data", blob_key, max_bytes) as received:
+        received.refuse_unknown(known=())
+        part = UploadPart(
+            part_id, upload_id, services.clock(), received.required_size("data"), blob_key
+        )
+        is_added = await run_in_threadpool(
+            services.store.uploads.add_part, caller.scope, part, max_bytes
+        )
+        if not is_added:
+            raise _not_found(upload_id)
+    return upload_part_reply(part)
 
 
-class _PartSource(io.RawIOBase):
-    """The current part as a plain file, for code that runs in another thread."""
+@router.post("/uploads/{upload_id}/complete")
+async def complete_upload(
+    upload_id: str,
+    caller: CallerDep,
+    services: ServicesDep,
+    body: CompleteBody,
+) -> UploadReply:
+    if body.md5 is not None and not MD5.fullmatch(body.md5):
+        raise errors.InvalidRequest(
+            "Invalid 'md5': expected the MD5 of the file's bytes as 32 hexadecimal digits.",
+            param="md5",
+        )
+    complete = partial(_completed, upload_id, body, caller, services)
+    return await to_thread.run_sync(complete, limiter=services.upload_threads)
 
-    def __init__(
-        self, reader: MultipartReader, loop: asyncio.AbstractEventLoop, max_bytes: int
-    ) -> None:
-        self._reader = reader
-        self._loop = loop
-        self._max_bytes = max_bytes
-        self._num_bytes = 0
-        self._rest = b""
-        self.failure: Exception | None = None
 
-    def readable(self) -> bool:
-        return True
+@router.post("/uploads/{upload_id}/cancel")
+def cancel_upload(upload_id: str, caller: CallerDep, services: ServicesDep) -> UploadReply:
+    upload = services.store.uploads.cancel(caller.scope, upload_id)
+    if upload is None:
+        raise _not_found(upload_id)
+    return upload_reply(upload)
 
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, fewer if fewer have arrived; empty at the end."""
-        if not self._rest:
-            self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
-        taken = self._rest if size < 0 else self._rest[:size]
-        self._rest = self._rest[len(taken) :]
-        return taken
 
-    async def _next(self) -> bytes:
-        try:
-            chunk = await self._reader.read()
-            self._num_bytes += len(chunk)
-            if self._num_bytes > self._max_bytes:
-                raise too_large(self._max_bytes)
-        except (errors.TunesmithError, ClientDisconnect) as error:
-            self.failure = error
-            raise
-        return chunk
+def _check_pending(upload_id: str, caller: Caller, services: Services) -> None:
+    upload = services.store.uploads.find(caller.scope, upload_id)
+    if upload is None:
+        raise _not_found(upload_id)
+    if upload.status is not UploadStatus.PENDING:
+        raise ended(upload, "add a part to")
+
+
+def _completed(
+    upload_id: str, body: CompleteUploadRequest, caller: Caller, services: Services
+) -> UploadReply:
+    md5 = None if body.md5 is None else body.md5.lower()
+    upload = services.store.uploads.complete(caller.scope, upload_id, body.part_ids, md5)
+    if upload is None or upload.file_id is None:
+        raise _not_found(upload_id)
+    # None if the file was deleted, and this is a late retry.
+    return upload_reply(upload, services.store.files.find(caller.scope, upload.file_id))
+
+
+def _not_found(upload_id: str) -> errors.NotFound:
+    return errors.NotFound(f"No such Upload object: {upload_id}", param="id")

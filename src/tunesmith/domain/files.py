@@ -1,8 +1,15 @@
 """Files that clients upload and result files that we write."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+from tunesmith.domain import errors
+
+EXPIRES_AFTER_S = range(3600, 2_592_000 + 1)  # an hour to 30 days: what a client may ask for
+BATCH_EXPIRES_AFTER = timedelta(days=30)
+# A download's header holds the name percent-encoded: at most 6 kB of a proxy's usual 8.
+MAX_FILENAME_LENGTH = 512  # characters
 
 
 class FilePurpose(StrEnum):
@@ -41,3 +48,27 @@ class StoredFile:
     created_at: datetime
     expires_at: datetime | None
     blob_key: str
+
+
+def file_expires_at(
+    purpose: FilePurpose, created_at: datetime, after_s: int | None
+) -> datetime | None:
+    """When a file ends: as its client asked, else by what it is for; None for never."""
+    if after_s is not None:
+        return created_at + timedelta(seconds=after_s)
+    return created_at + BATCH_EXPIRES_AFTER if purpose is FilePurpose.BATCH else None
+
+
+def checked_filename(name: str) -> str:
+    """`name`, which may be anything that can be kept and given back. Raises InvalidRequest."""
+    if not 1 <= len(name) <= MAX_FILENAME_LENGTH:
+        raise errors.InvalidRequest(
+            f"Invalid 'filename': expected 1 to {MAX_FILENAME_LENGTH} characters, but got "
+            f"{len(name)} instead.",
+            param="filename",
+        )
+    if "\0" in name:
+        raise errors.InvalidRequest(
+            "Invalid 'filename': it contains the character NUL.", param="filename"
+        )
+    return name

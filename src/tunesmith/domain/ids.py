@@ -20,6 +20,12 @@ class Ids:
     def file(self) -> str:
         return "file-" + self.base62(24)
 
+    def upload(self) -> str:
+        return "upload_" + self.base62(24)
+
+    def upload_part(self) -> str:
+        return "part_" + self.base62(24)
+
     def job(self) -> str:
         return "ftjob-" + self.base62(24)
 

@@ -34,16 +34,17 @@ class Janitor:
         self._next_round = time.monotonic() + INTERVAL_S
         newest = time.time() - MIN_AGE_S
         try:
+            num_uploads = self._store.uploads.sweep()
             num_blobs = self._store.files.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
         except OSError:
             log.exception("could not sweep everything up; trying again later")
             return
-        if num_blobs or num_runs or num_adapters:
+        if num_uploads or num_blobs or num_runs or num_adapters:
             log.info(
-                "swept up %d blobs, %d adapters and the snapshots of %d jobs",
-                *(num_blobs, num_adapters, num_runs),
+                "swept up %d uploads, %d blobs, %d adapters and the snapshots of %d jobs",
+                *(num_uploads, num_blobs, num_adapters, num_runs),
             )
 
     def _remove_ended_runs(self, newest: float) -> int:

@@ -1,17 +1,18 @@
 """Bytes that clients sent or that we made, kept under keys of our own making.
 
 A blob is there whole or not at all: obstore writes a staged file beside the key and renames
-it. It doesn't sync to the disk, so `put_file` does that afterwards: when it returns, the
-blob survives a power failure, and the row that names it may be written. A blob without a row,
+it. It doesn't sync to the disk, so `put_file` and `join` do that afterwards: when they return,
+the blob survives a power failure, and the row that names it may be written. A blob without a row,
 left by a process that died in between, is swept up later (`files.py`).
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -32,6 +33,11 @@ READ_BYTES = 2**20
 def file_blob_key(file_id: str) -> str:
     """Where a file's bytes go; nothing of the client's is in it."""
     return f"files/{file_id}"
+
+
+def part_blob_key(part_id: str) -> str:
+    """Where the bytes of an upload's part go."""
+    return f"parts/{part_id}"
 
 
 class Blobs:
@@ -55,6 +61,22 @@ class Blobs:
 
     def put_bytes(self, key: str, content: bytes) -> int:
         return self.put_file(key, io.BytesIO(content))
+
+    def join(self, key: str, parts: Iterable[str]) -> str:
+        """Writes the bytes of the blobs `parts`, one after the other, as one blob; gives back
+        their MD5, in hex. NotFound if there is no such part."""
+        digest = hashlib.md5(usedforsecurity=False)
+        # Not `put_file` with a source of our own: obstore can't read while it asks for more.
+        with obstore.open_writer(
+            self._store, _checked(key), buffer_size=PART_BYTES, max_concurrency=PARTS
+        ) as target:
+            for part in parts:
+                with self.open(part) as source:
+                    while chunk := source.read(PART_BYTES):
+                        digest.update(chunk)
+                        target.write(chunk)
+        self._sync(key)
+        return digest.hexdigest()
 
     def open(self, key: str) -> BinaryIO:
         """A buffered, seekable reader; NotFound if there is no such blob."""

@@ -4,7 +4,8 @@ The two don't live equally long. A job keeps its training data although the clie
 file; so a blob goes when neither a file nor an unfinished job names it any more. Whoever removes
 the last name (`delete` here, the end of a job in `jobs.py`) looks in the same transaction, and
 deletes the blob after it: nobody can name a blob again once its file's row is gone. A process
-that dies in between leaves a blob to `sweep`.
+that dies in between leaves a blob to `sweep`. Blobs of an upload's parts have but one name, and
+go with it (`uploads.py`).
 """
 
 from collections.abc import Iterable
@@ -81,13 +82,16 @@ class Files:
         return key is not None
 
     def sweep(self) -> int:
-        """Deletes expired files, and blobs that nothing names; gives back how many blobs went."""
+        """Deletes expired files with their blobs, and old blobs that nothing names; gives back how
+        many blobs went."""
         now = self._clock()
+        files = tables.files.c
+        gone = delete(tables.files).where(files.expires_at <= now).returning(files.blob_key)
         with self._database.write() as connection:
-            connection.execute(delete(tables.files).where(tables.files.c.expires_at <= now))
-        old = list(self._blobs.written_before(now - SWEEP_AGE))
+            unused = unused_blobs(connection, connection.execute(gone).scalars().all())
+        old = set(self._blobs.written_before(now - SWEEP_AGE)).difference(unused)
         with self._database.read() as connection:
-            unused = unused_blobs(connection, old)
+            unused += unused_blobs(connection, old)
         for blob in unused:
             self._blobs.delete(blob)
         self._blobs.delete_staged(SWEEP_AGE.total_seconds())
@@ -103,8 +107,8 @@ def write_file(connection: Connection, file: StoredFile) -> None:
 
 
 def unused_blobs(connection: Connection, keys: Iterable[str | None]) -> list[str]:
-    """Those of `keys` that neither a file nor an unfinished job names."""
-    files, jobs = tables.files.c, tables.jobs.c
+    """Those of `keys` that neither a file, an unfinished job nor an upload's part names."""
+    files, jobs, parts = tables.files.c, tables.jobs.c, tables.upload_parts.c
     unused = []
     for key in {key for key in keys if key is not None}:
         of_file = select(files.id).where(files.blob_key == key)
@@ -112,6 +116,7 @@ def unused_blobs(connection: Connection, keys: Iterable[str | None]) -> list[str
             or_(jobs.training_blob == key, jobs.validation_blob == key),
             jobs.status.in_(UNFINISHED),
         )
-        if connection.execute(of_file.union_all(of_job).limit(1)).first() is None:
+        of_part = select(parts.id).where(parts.blob_key == key)
+        if connection.execute(of_file.union_all(of_job, of_part).limit(1)).first() is None:
             unused.append(key)
     return unused

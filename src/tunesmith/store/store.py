@@ -1,7 +1,8 @@
 """The store: everything that must survive, behind one object.
 
-    .files .jobs .events .checkpoints .tuned_models .tenants    named queries over the rows
-    .blobs                                                      bytes under keys of our own
+    .files .uploads .jobs .events                   named queries over the rows
+    .checkpoints .tuned_models .tenants
+    .blobs                                          bytes under keys of our own
 
 All calls are plain and blocking; they may come from any thread and any number of processes at
 once. Each is one short transaction. Begin with `jobs.py`, the rest follows from it.
@@ -21,6 +22,7 @@ from tunesmith.store.jobs import Jobs
 from tunesmith.store.schema import migrate
 from tunesmith.store.tenants import Tenants
 from tunesmith.store.tuned_models import TunedModels
+from tunesmith.store.uploads import Uploads
 
 
 class Store:
@@ -28,6 +30,7 @@ class Store:
         self._database = database
         self.blobs = blobs
         self.files = Files(database, blobs, clock)
+        self.uploads = Uploads(database, blobs, ids, clock)
         self.jobs = Jobs(database, blobs, ids, clock)
         self.events = Events(database)
         self.checkpoints = Checkpoints(database)

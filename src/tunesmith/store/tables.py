@@ -33,6 +33,7 @@ from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose
 from tunesmith.domain.jobs import EventLevel, EventType, JobStatus, MethodType, StepMetrics
 from tunesmith.domain.plan import Hyperparameters, TrainingPlan
+from tunesmith.domain.uploads import UploadStatus
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -166,6 +167,38 @@ files = Table(
     Column("expires_at", UtcTime),
     Column("blob_key", String, nullable=False, index=True),
     Index("ix_files_newest", "organization_id", "project_id", "created_at", "position"),
+    sqlite_autoincrement=True,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    _position(),
+    Column("id", String, nullable=False, unique=True),
+    Column("organization_id", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+    Column("status", WordOf(UploadStatus), nullable=False),
+    Column("filename", String, nullable=False),
+    Column("purpose", WordOf(FilePurpose), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("file_expires_after_s", BigInteger),
+    Column("part_ids", JsonOf(list, tuple)),
+    Column("md5", String),
+    Column("file_id", String),
+    sqlite_autoincrement=True,
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    _position(),
+    Column("id", String, nullable=False, unique=True),
+    Column("upload_id", String, ForeignKey("uploads.id"), nullable=False, index=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("blob_key", String, nullable=False, index=True),
     sqlite_autoincrement=True,
 )
 
