@@ -39,7 +39,12 @@ BASE_NAME = "base"
 SHORT_CONTEXT = 64
 IDS = Ids()
 # Small, so that a test can go beyond them.
-LIMITS = ApiLimits(max_upload_bytes=1_000_000, max_body_bytes=100_000)
+LIMITS = ApiLimits(
+    max_upload_bytes=1_000_000,
+    max_upload_total_bytes=2_000_000,
+    max_upload_part_bytes=200_000,
+    max_body_bytes=100_000,
+)
 
 
 def now() -> datetime:
@@ -53,6 +58,7 @@ class LiveApi:
     caller: Caller  # whom KEY belongs to
     shelf: AdapterShelf
     app: FastAPI
+    data_dir: Path
 
     def new_key(self, organization: str, project: str = "default") -> str:
         return self.store.tenants.create_key(organization, project, is_admin=False)
@@ -123,7 +129,7 @@ def live_api(
         caller = store.tenants.ensure_first("local", KEY)
         app = create_api(store, catalog, models, IDS, now, LIMITS)
         with serving(app, own) as url:
-            yield LiveApi(url, store, caller, shelf, app)
+            yield LiveApi(url, store, caller, shelf, app, data_dir)
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +165,9 @@ def client_of(api: LiveApi, key: str, transport: CheckedTransport) -> OpenAI:
         max_retries=0,
         http_client=httpx2.Client(transport=transport),
     )
+
+
+def blob_names(api: LiveApi) -> Iterator[str]:
+    """The files on the disk, whole or half, by name."""
+    folder = api.data_dir / "blobs"
+    return (path.name for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,15 +1,19 @@
 """Files through the official SDK (behaviour reference, section 2)."""
 
+import email.message
+import re
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from urllib.parse import unquote
 
 import httpx2
 import openai
 import pytest
 from openai import OpenAI
 
-from tests.api.conftest import KEY, LIMITS, LiveApi
+from tests.api.conftest import KEY, LIMITS, LiveApi, blob_names
 
 CONTENT = b'{"messages": []}\n' * 3
 
@@ -171,6 +175,100 @@ def test_a_file_may_be_as_large_as_the_limit_and_no_larger(client: OpenAI) -> No
     assert caught.value.status_code == 413
 
 
+ODD_NAMES = [
+    "../../etc/passwd",
+    "C:\\Users\\me\\train.jsonl",
+    'say "hi".jsonl',
+    "back\\slash",
+    "\u202egnp.exe",  # shown from right to left
+    "\N{PARTY POPPER}" * 512,
+    "x" * 512,
+    "%0A%00",
+    ".",
+    "two words.jsonl",
+    "a;b=c; filename=d",
+    "line\nbreak\r\n\ttab\x1b[31m",
+    "\ufeff\u2028",
+]
+
+
+@pytest.mark.parametrize("filename", ODD_NAMES)
+def test_odd_names_are_kept_and_given_back(client: OpenAI, api: LiveApi, filename: str) -> None:
+    """In JSON as they are, which says more than a form's header can; never a path on the disk."""
+    before = set(blob_names(api))
+    upload = client.uploads.create(
+        filename=filename, purpose="fine-tune", bytes=0, mime_type="text/jsonl"
+    )
+    assert upload.filename == filename
+    file = client.uploads.complete(upload.id, part_ids=[]).file
+    assert file
+    assert client.files.retrieve(file.id).filename == filename
+    assert set(blob_names(api)) - before == {file.id}
+    header = client.files.content(file.id).response.headers["content-disposition"]
+    assert header.isascii()
+    assert header.isprintable()
+    assert given_name(header) == filename
+
+
+def given_name(disposition: str) -> str:
+    """What a client reads in the header, by the standard library."""
+    message = email.message.EmailMessage()
+    message["Content-Disposition"] = disposition
+    encoded = re.fullmatch(r"attachment; filename=\".*\"; filename\*=UTF-8''(.*)", disposition)
+    if encoded:
+        return unquote(encoded[1], errors="strict")
+    return str(message.get_filename())
+
+
+@pytest.mark.parametrize("filename", ["x" * 513, "x" * 10_000, "a\0b"])
+def test_names_that_can_not_be_kept_are_refused(
+    http: httpx2.Client, api: LiveApi, filename: str
+) -> None:
+    before = list(blob_names(api))
+    answer = post_form(http, (f'name="file"; filename="{filename}"', "abc"), PURPOSE)
+    assert answer.status_code == 400
+    assert "filename" in answer.text or "header" in answer.text.lower()
+    assert list(blob_names(api)) == before
+
+
+@pytest.mark.parametrize("twice", ["purpose", "file", "expires_after[seconds]"])
+def test_a_field_that_comes_twice_is_refused(http: httpx2.Client, api: LiveApi, twice: str) -> None:
+    """Readers differ in which of the two they take."""
+    before = list(blob_names(api))
+    parts = [PURPOSE, ('name="file"; filename="a"', "abc"), (f'name="{twice}"', "fine-tune")]
+    if twice not in ("purpose", "file"):
+        parts.append(parts[-1])
+    answer = post_form(http, *parts)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == (
+        f"The form has the field '{twice}' more than once."
+    )
+    assert list(blob_names(api)) == before
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(api: LiveApi, client: OpenAI) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 900000\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    )
+    num_files = len(client.files.list().data)
+    before = set(blob_names(api))
+    with socket.create_connection((host, int(port))) as wire:
+        wire.sendall(head.encode() + bytes(500_000))
+        wait_until(lambda: set(blob_names(api)) != before)
+    wait_until(lambda: set(blob_names(api)) == before)
+    assert len(client.files.list().data) == num_files
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_slow_uploads_hold_up_nobody_else(api: LiveApi, client: OpenAI) -> None:
     """More of them than FastAPI has threads for everything (40)."""
     host, port = api.url.removeprefix("http://").split(":")
@@ -185,6 +283,19 @@ def test_slow_uploads_hold_up_nobody_else(api: LiveApi, client: OpenAI) -> None:
             wire.sendall(head.encode())
         time.sleep(0.2)
         assert client.with_options(timeout=10).models.list().data
+
+
+PURPOSE = ('name="purpose"', "fine-tune")
+
+
+def post_form(http: httpx2.Client, *parts: tuple[str, str]) -> httpx2.Response:
+    """A form of parts as they are, each its disposition and its content."""
+    body = "".join(
+        f"--x\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{content}\r\n"
+        for disposition, content in parts
+    )
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    return http.post("/v1/files", content=f"{body}--x--\r\n", headers=headers)
 
 
 def form(*order: str) -> dict[str, object]:

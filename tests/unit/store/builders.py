@@ -11,11 +11,13 @@ from tunesmith.domain.jobs import Checkpoint, Job, JobStatus, Lease, MethodType,
 from tunesmith.domain.models import TunedModel
 from tunesmith.domain.plan import Hyperparameters, TrainingPlan
 from tunesmith.domain.tenancy import Scope
-from tunesmith.store.blobs import file_blob_key
+from tunesmith.domain.uploads import LIFETIME, Upload, UploadPart, UploadStatus
+from tunesmith.store.blobs import file_blob_key, part_blob_key
 from tunesmith.store.store import Store
 
 START = datetime(2026, 11, 22, 9, 30, 15, 123457, tzinfo=UTC)
 OURS = Scope("org-ours", "proj_ours")
+MAX_PART_BYTES = 64 * 2**20
 PLAN = TrainingPlan(
     num_examples=10,
     n_epochs=2,
@@ -55,6 +57,37 @@ def stored_file(id: str = "file-1", scope: Scope = OURS, **changes: Any) -> Stor
         blob_key=file_blob_key(id),
     )
     return replace(file, **changes)
+
+
+def an_upload(id: str = "upload_1", scope: Scope = OURS, **changes: Any) -> Upload:
+    upload = Upload(
+        id=id,
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        created_at=START,
+        expires_at=START + LIFETIME,
+        status=UploadStatus.PENDING,
+        filename="train.jsonl",
+        purpose=FilePurpose.FINE_TUNE,
+        size_bytes=6,
+        file_expires_after_s=None,
+    )
+    return replace(upload, **changes)
+
+
+def add_part(
+    store: Store,
+    id: str,
+    upload_id: str = "upload_1",
+    content: bytes = b"line 1",
+    scope: Scope = OURS,
+) -> str:
+    """As the API does: the blob first, then the row."""
+    key = part_blob_key(id)
+    size_bytes = store.blobs.put_bytes(key, content)
+    part = UploadPart(id, upload_id, START, size_bytes, key)
+    assert store.uploads.add_part(scope, part, MAX_PART_BYTES)
+    return id
 
 
 def a_job(id: str = "ftjob-1", file_id: str = "file-1", scope: Scope = OURS, **changes: Any) -> Job:

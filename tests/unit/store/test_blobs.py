@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import subprocess
@@ -40,6 +41,7 @@ assert sum(map(len, blobs.stream("files/big"))) == int(sys.argv[2])
 with blobs.open("files/big") as file:
     while file.read(2**16):
         pass
+blobs.join("files/twice", ["files/big", "files/big"])
 print(peak() - before)
 """
 
@@ -74,6 +76,26 @@ def test_blob_of_several_parts_comes_out_whole(blobs: Blobs) -> None:
     assert b"".join(blobs.stream("files/parts")) == content
     with blobs.open("files/parts") as file:
         assert file.read() == content
+
+
+def test_joined_blobs_are_one_after_the_other_with_their_md5(blobs: Blobs) -> None:
+    parts = [os.urandom(size) for size in (5 * MEBIBYTE + 3, 0, 1, 4 * MEBIBYTE)]
+    for number, part in enumerate(parts):
+        blobs.put_bytes(f"parts/{number}", part)
+    content = b"".join(parts)
+    digest = blobs.join("files/joined", (f"parts/{number}" for number in range(4)))
+    assert digest == hashlib.md5(content, usedforsecurity=False).hexdigest()
+    assert b"".join(blobs.stream("files/joined")) == content
+    assert blobs.join("files/nothing", []) == "d41d8cd98f00b204e9800998ecf8427e"
+    assert blobs.size("files/nothing") == 0
+
+
+def test_join_without_one_of_its_parts_leaves_nothing(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    blobs.put_bytes("parts/big", bytes(9 * MEBIBYTE))
+    with pytest.raises(errors.NotFound):
+        blobs.join("files/joined", ["parts/big", "parts/none"])
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["big"]
 
 
 def test_put_begins_where_the_source_stands(blobs: Blobs) -> None:

@@ -146,6 +146,20 @@ def test_expired_file_is_invisible(store: Store, clock: FixedClock) -> None:
     assert store.files.delete(OURS, "file-1") is False
 
 
+def test_bytes_of_an_expired_file_go_with_its_row_unless_a_job_needs_them(
+    store: Store, clock: FixedClock
+) -> None:
+    add_file(store, stored_file("file-1", expires_at=START + HOUR))
+    add_file(store, stored_file("file-2", expires_at=START + HOUR))
+    add_job(store, a_job(file_id="file-1"))
+    clock.advance(3600)
+    assert store.files.sweep() == 1
+    assert store.blobs.exists("files/file-1")
+    assert not store.blobs.exists("files/file-2")
+    store.jobs.cancel(OURS, "ftjob-1")
+    assert not store.blobs.exists("files/file-1")
+
+
 def test_sweep_removes_what_nothing_names(store: Store, clock: FixedClock) -> None:
     """Left by processes that died between a blob and its row, or the other way round."""
     add_file(store, stored_file("file-kept"))

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.unit.store.builders import OURS, FixedClock, a_job, add_job
+from tests.unit.store.builders import OURS, FixedClock, a_job, add_job, add_part
 from tunesmith.domain.jobs import JobStatus, NewEvent
+from tunesmith.domain.uploads import UploadStatus
 from tunesmith.store.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +88,48 @@ def test_killed_process_loses_nothing_that_it_wrote(
     assert claimed is not None
     store.jobs.record(claimed[1], [NewEvent("again", once="0"), NewEvent("on")])
     assert store.events.page("ftjob-1", limit=1).items[0].message == "on"
+
+
+@pytest.mark.parametrize("num_lines", [1, 22, 38, 54])
+def test_killed_process_loses_no_upload_that_it_told_of(
+    store: Store, clock: FixedClock, start: Start, num_lines: int
+) -> None:
+    """Killed anywhere between two durable writes: each upload is pending with all parts that
+    were told, or completed with its file, and the pending one can go on."""
+    clock.now = datetime.now(UTC)
+    process = start("upload_for_ever", "worker")
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(num_lines)]
+    process.kill()
+    lines += process.communicate()[0].splitlines(keepends=True)
+    told = Counter(tuple(line.split()) for line in lines if line.endswith("\n"))
+
+    last = max(int(id.rpartition("_")[2]) for _, id in told)
+    for number in range(last + 1):
+        id = f"upload_worker_{number}"
+        content = f"{number:09}".encode()
+        upload = store.uploads.find(OURS, id)
+        assert upload is not None
+        assert told["completed", id] <= (upload.status is UploadStatus.COMPLETED)
+        part_ids = [f"part_worker_{number}_{position}" for position in range(3)]
+        if upload.status is UploadStatus.PENDING:
+            assert number == last
+            num_parts = told["part", id]
+            for part_id, cut in list(zip(part_ids, cuts(content), strict=True))[num_parts:]:
+                # The next one may be there, untold: a client would send it again, as this one.
+                add_part(store, f"{part_id}_again", id, cut)
+            part_ids = part_ids[:num_parts] + [f"{one}_again" for one in part_ids[num_parts:]]
+        completed = store.uploads.complete(OURS, id, part_ids)
+        assert completed is not None
+        assert completed.file_id is not None
+        file = store.files.find(OURS, completed.file_id)
+        assert file is not None
+        assert b"".join(store.blobs.stream(file.blob_key)) == content
+    assert len(store.files.page(OURS, limit=1000).items) == last + 1
+
+
+def cuts(content: bytes) -> tuple[bytes, bytes, bytes]:
+    return content[:2], content[2:3], content[3:]
 
 
 def test_cancel_stops_a_worker_in_another_process(store: Store, start: Start) -> None:

@@ -6,15 +6,20 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.store.builders import (
+    MAX_PART_BYTES,
     OURS,
+    START,
     a_checkpoint,
     a_job,
+    add_part,
+    an_upload,
     running_job,
     stored_file,
     tuned_by,
 )
 from tunesmith.domain import errors
 from tunesmith.domain.tenancy import Scope
+from tunesmith.domain.uploads import UploadPart
 from tunesmith.store.store import Store
 
 STRANGERS = {
@@ -24,11 +29,16 @@ STRANGERS = {
     "nobody": Scope("", ""),
 }
 NAME = a_checkpoint(3).model_name
+PART = UploadPart("part_2", "upload_1", START, 6, "parts/part_2")
 
 QUERIES: dict[str, Callable[[Store, Scope], object]] = {
     "files.find": lambda store, scope: store.files.find(scope, "file-1"),
     "files.page": lambda store, scope: store.files.page(scope, limit=10).items,
     "files.delete": lambda store, scope: store.files.delete(scope, "file-1"),
+    "uploads.find": lambda store, scope: store.uploads.find(scope, "upload_1"),
+    "uploads.add_part": lambda store, scope: store.uploads.add_part(scope, PART, MAX_PART_BYTES),
+    "uploads.complete": lambda store, scope: store.uploads.complete(scope, "upload_1", ["part_1"]),
+    "uploads.cancel": lambda store, scope: store.uploads.cancel(scope, "upload_1"),
     "jobs.find": lambda store, scope: store.jobs.find(scope, "ftjob-1"),
     "jobs.page": lambda store, scope: store.jobs.page(scope, limit=10).items,
     "jobs.cancel": lambda store, scope: store.jobs.cancel(scope, "ftjob-1"),
@@ -48,12 +58,15 @@ def full_store(store: Store) -> Store:
     lease = running_job(store)
     checkpoint = a_checkpoint(3)
     store.jobs.add_checkpoint(lease, checkpoint, tuned_by(checkpoint), keep=3)
+    store.uploads.add(an_upload())
+    add_part(store, "part_1")
     return store
 
 
 def seen_by_us(store: Store) -> object:
     return (
         store.files.page(OURS, limit=10),
+        store.uploads.find(OURS, "upload_1"),
         store.jobs.page(OURS, limit=10),
         store.tuned_models.all(OURS),
     )
