@@ -72,7 +72,7 @@ class Blobs:
         ) as target:
             for part in parts:
                 with self.open(part) as source:
-                    while chunk := source.read(PART_BYTES):
+                    while chunk := source.read(READ_BYTES):
                         digest.update(chunk)
                         target.write(chunk)
         self._sync(key)
