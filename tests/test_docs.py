@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from tunesmith.domain.uploads import MIME_TYPES
 from tunesmith.settings import Settings, help_text
 
 ROOT = Path(__file__).parents[1]
@@ -14,6 +15,13 @@ def test_every_setting_is_documented_as_it_is() -> None:
     for item in fields(Settings):
         row = f"| `{item.name}` | {default_text(item.default)} | {help_text(item.name)} |"
         assert row in page, f"docs/settings.md should have the line\n{row}"
+
+
+def test_the_accepted_mime_types_are_documented() -> None:
+    page = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z]+/[a-z-]+)`", page))
+    accepted = {one for types in MIME_TYPES.values() for one in types if "*" not in one}
+    assert named == accepted
 
 
 def default_text(value: object) -> str:
