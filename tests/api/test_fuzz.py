@@ -31,11 +31,16 @@ NUM_FILES = 20  # deleting is among the operations
 CONFIG = """
 [dictionaries]
 files = {{ values = {files} }}
+uploads = {{ values = {uploads} }}
 jobs = {{ values = {jobs} }}
 models = {{ values = ["tiny", "gpt-4o-mini"] }}
 
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "413"]  # by default not 413: a list may be long
+
 [parameters]
 "path.file_id" = {{ dictionary = "files", probability = 0.5 }}
+"path.upload_id" = {{ dictionary = "uploads", probability = 0.5 }}
 "path.job_id" = {{ dictionary = "jobs", probability = 0.5 }}
 "path.name" = {{ dictionary = "models", probability = 0.5 }}
 "body.model" = {{ dictionary = "models", probability = 0.9 }}
@@ -68,7 +73,7 @@ def test_made_up_requests_get_the_answers_that_the_document_promises(
 
 
 def config_for(client: OpenAI) -> str:
-    """Ids of files and jobs that the key may see, among the values that are tried."""
+    """Ids of files, uploads and jobs that the key may see, among the values that are tried."""
     files = [
         client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune").id
         for _ in range(NUM_FILES)
@@ -77,4 +82,10 @@ def config_for(client: OpenAI) -> str:
         client.fine_tuning.jobs.create(model="tiny", training_file=file_id).id
         for file_id in files[: NUM_FILES // 2]
     ]
-    return CONFIG.format(files=files, jobs=jobs)
+    uploads = [
+        client.uploads.create(
+            bytes=1, filename="a.jsonl", purpose="fine-tune", mime_type="text/jsonl"
+        ).id
+        for _ in range(NUM_FILES)
+    ]
+    return CONFIG.format(files=files, uploads=uploads, jobs=jobs)

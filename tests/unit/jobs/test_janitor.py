@@ -10,9 +10,12 @@ import pytest
 
 from tests.unit.store.builders import (
     OURS,
+    FixedClock,
     a_checkpoint,
     a_job,
     add_file,
+    add_part,
+    an_upload,
     running_job,
     stored_file,
     tuned_by,
@@ -71,3 +74,12 @@ def test_snapshots_of_ended_jobs_go(store: Store, tmp_path: Path) -> None:
     assert running.exists()
     assert young.exists()
     assert not ended.exists()
+
+
+def test_parts_of_uploads_that_nobody_finished_go(store: Store, tmp_path: Path) -> None:
+    earlier = open_store(tmp_path / "data", ids=Ids(), clock=FixedClock())
+    earlier.uploads.add(an_upload())
+    add_part(earlier, "part_1")
+    earlier.close()
+    Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
+    assert not store.blobs.exists("parts/part_1")
