@@ -219,9 +219,14 @@ def test_a_part_of_another_tenants_upload_can_not_be_used(client: OpenAI, strang
         ),
         ({"bytes": 2**70}, "above maximum value", "bytes", "integer_above_max_value"),
         ({"bytes": "10"}, "expected an integer", "bytes", "invalid_type"),
-        ({"filename": ""}, "expected 1 to 512 characters", "filename", None),
-        ({"filename": "a" * 513}, "expected 1 to 512 characters", "filename", None),
-        ({"filename": "a\0b"}, "contains the character NUL", "filename", None),
+        ({"filename": ""}, "minimum length 1, but got an empty string", "filename", "empty_string"),
+        (
+            {"filename": "a" * 513},
+            "maximum length 512, but got a string with length 513",
+            "filename",
+            "string_above_max_length",
+        ),
+        ({"filename": "a\0b"}, "contains the character NUL", "filename", "invalid_value"),
         ({"purpose": "fine-tune-results"}, "Supported values are", "purpose", "invalid_value"),
         (
             {"mime_type": "image/png"},

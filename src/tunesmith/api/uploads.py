@@ -134,8 +134,9 @@ def _completed(
 ) -> UploadReply:
     md5 = None if body.md5 is None else body.md5.lower()
     upload = services.store.uploads.complete(caller.scope, upload_id, body.part_ids, md5)
-    if upload is None or upload.file_id is None:
+    if upload is None:
         raise _not_found(upload_id)
+    assert upload.file_id is not None, "a completed upload became a file"
     # None if the file was deleted, and this is a late retry.
     return upload_reply(upload, services.store.files.find(caller.scope, upload.file_id))
 

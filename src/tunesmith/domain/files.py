@@ -61,14 +61,17 @@ def file_expires_at(
 
 def checked_filename(name: str) -> str:
     """`name`, which may be anything that can be kept and given back. Raises InvalidRequest."""
-    if not 1 <= len(name) <= MAX_FILENAME_LENGTH:
+    if len(name) > MAX_FILENAME_LENGTH:
         raise errors.InvalidRequest(
-            f"Invalid 'filename': expected 1 to {MAX_FILENAME_LENGTH} characters, but got "
-            f"{len(name)} instead.",
+            "Invalid 'filename': string too long. Expected a string with maximum length "
+            f"{MAX_FILENAME_LENGTH}, but got a string with length {len(name)} instead.",
             param="filename",
+            code="string_above_max_length",
         )
-    if "\0" in name:
+    if "\0" in name:  # which Postgres can't keep
         raise errors.InvalidRequest(
-            "Invalid 'filename': it contains the character NUL.", param="filename"
+            "Invalid 'filename': it contains the character NUL.",
+            param="filename",
+            code="invalid_value",
         )
     return name

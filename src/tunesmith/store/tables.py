@@ -173,8 +173,7 @@ files = Table(
 uploads = Table(
     "uploads",
     metadata,
-    _position(),
-    Column("id", String, nullable=False, unique=True),
+    Column("id", String, primary_key=True),
     Column("organization_id", String, nullable=False),
     Column("project_id", String, nullable=False),
     Column("created_at", UtcTime, nullable=False),
@@ -187,19 +186,16 @@ uploads = Table(
     Column("part_ids", JsonOf(list, tuple)),
     Column("md5", String),
     Column("file_id", String),
-    sqlite_autoincrement=True,
 )
 
 upload_parts = Table(
     "upload_parts",
     metadata,
-    _position(),
-    Column("id", String, nullable=False, unique=True),
+    Column("id", String, primary_key=True),
     Column("upload_id", String, ForeignKey("uploads.id"), nullable=False, index=True),
     Column("created_at", UtcTime, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("blob_key", String, nullable=False, index=True),
-    sqlite_autoincrement=True,
 )
 
 jobs = Table(

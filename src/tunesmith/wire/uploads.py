@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tunesmith.domain.files import EXPIRES_AFTER_S, StoredFile
+from tunesmith.domain.files import EXPIRES_AFTER_S, MAX_FILENAME_LENGTH, StoredFile
 from tunesmith.domain.uploads import MAX_NUM_PARTS, Upload, UploadPart
 from tunesmith.wire.base import Reply, Request, unix_seconds
 from tunesmith.wire.files import FileReply, file_reply
@@ -16,7 +16,7 @@ class ExpiresAfterRequest(Request):
 
 
 class CreateUploadRequest(Request):
-    filename: str
+    filename: Annotated[str, Field(min_length=1, max_length=MAX_FILENAME_LENGTH)]
     purpose: Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
     bytes: Annotated[int, Field(ge=0)]
     mime_type: str

@@ -6,14 +6,11 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-POSITION = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
 
 def upgrade() -> None:
     op.create_table(
         "uploads",
-        sa.Column("position", POSITION, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("id", sa.String, primary_key=True),
         sa.Column("organization_id", sa.String, nullable=False),
         sa.Column("project_id", sa.String, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -26,15 +23,12 @@ def upgrade() -> None:
         sa.Column("part_ids", sa.JSON),
         sa.Column("md5", sa.String),
         sa.Column("file_id", sa.String),
-        sqlite_autoincrement=True,
     )
     op.create_table(
         "upload_parts",
-        sa.Column("position", POSITION, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.String, nullable=False, unique=True),
+        sa.Column("id", sa.String, primary_key=True),
         sa.Column("upload_id", sa.String, sa.ForeignKey("uploads.id"), nullable=False, index=True),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("blob_key", sa.String, nullable=False, index=True),
-        sqlite_autoincrement=True,
     )
