@@ -28,6 +28,19 @@ class LeapingClock(FixedClock):
         return self.now
 
 
+@dataclass
+class MeddlingClock(FixedClock):
+    """Whoever looks at it for the first time is overtaken by someone else."""
+
+    meddle: Callable[[], object] | None = None
+
+    def __call__(self) -> datetime:
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        return self.now
+
+
 def num_part_rows(store: Store) -> int:
     with store._database.read() as connection:
         return connection.execute(text("SELECT count(*) FROM upload_parts")).scalar_one()
@@ -136,6 +149,27 @@ def test_of_two_processes_that_complete_one_makes_the_file(
     assert len(stores[0].files.page(OURS, limit=100).items) == 10
     assert len(blob_names(data_dir)) == 10
     assert num_part_rows(stores[0]) == 0
+
+
+def test_completion_that_is_overtaken_takes_what_it_finds(store: Store, data_dir: Path) -> None:
+    """By another one, or by a cancel, after it saw a pending upload: its parts are gone then, but
+    that isn't what the client should read."""
+    clock = MeddlingClock()
+    slow = open_store(data_dir, ids=Ids(), clock=clock)
+    for id in ("upload_1", "upload_2"):
+        store.uploads.add(an_upload(id))
+        add_part(store, f"part_of_{id}", id)
+
+    clock.meddle = lambda: store.uploads.complete(OURS, "upload_1", ["part_of_upload_1"])
+    completed = slow.uploads.complete(OURS, "upload_1", ["part_of_upload_1"])
+    assert completed is not None
+    assert completed == store.uploads.find(OURS, "upload_1")
+
+    clock.meddle = lambda: store.uploads.cancel(OURS, "upload_2")
+    with pytest.raises(errors.InvalidRequest, match='already has status "cancelled"'):
+        slow.uploads.complete(OURS, "upload_2", ["part_of_upload_2"])
+    slow.close()
+    assert len(store.files.page(OURS, limit=5).items) == 1
 
 
 @pytest.mark.parametrize("end", ["complete", "cancel"])
