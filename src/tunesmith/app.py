@@ -17,12 +17,13 @@ from tunesmith.catalog import read_catalog, source_of
 from tunesmith.domain.ids import Ids
 from tunesmith.modeling.downloads import Downloads
 from tunesmith.settings import Settings
-from tunesmith.store.store import Store, open_store
+from tunesmith.store.store import BLOBS_FOLDER, Store, open_store
 from tunesmith.store.tenants import new_key
 
 KEY_FILE = "api-key"
 ADAPTERS_FOLDER = "adapters"
 RUNS_FOLDER = "runs"
+REPORTS_FOLDER = "reports"
 BASE_NAME = "base"  # what an engine calls its bare base model
 SHUTDOWN_GRACE_S = 5
 IDS = Ids()
@@ -45,6 +46,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     from tunesmith.api.app import create_api
     from tunesmith.api.context import ApiLimits
     from tunesmith.api.engines import EngineClient
+    from tunesmith.api.report_desk import ReportDesk
     from tunesmith.api.serving import ModelDirectory
 
     catalog = read_catalog(settings.data_dir)
@@ -65,9 +67,13 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         max_upload_part_bytes=settings.max_upload_part_bytes,
         max_body_bytes=settings.max_body_bytes,
     )
+    data_dir = settings.data_dir.absolute()
+    reports = ReportDesk(
+        data_dir / REPORTS_FOLDER, data_dir / BLOBS_FOLDER, settings.report_timeout_s
+    )
     with open_data(settings) as store:
         _bootstrap(store, settings)
-        api = create_api(store, catalog, models, IDS, now, limits)
+        api = create_api(store, catalog, models, reports, IDS, now, limits)
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
@@ -129,6 +135,7 @@ def run_worker(settings: Settings) -> None:
             catalog=read_catalog(settings.data_dir),
             shelf=AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute()),
             runs_folder=settings.data_dir / RUNS_FOLDER,
+            reports_folder=settings.data_dir / REPORTS_FOLDER,
             bench=Bench(settings.device, settings.idle_unload_s),
             downloads=Downloads(),
             reported_lines=settings.reported_lines,

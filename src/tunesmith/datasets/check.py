@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 from tunesmith.datasets.chat_line import parse_chat
 from tunesmith.datasets.json_lines import BadLine, parse_line, read_lines, shown
 from tunesmith.datasets.pair_line import PAIR_KEYS, parse_pair
-from tunesmith.datasets.problems import TRAINING, VALIDATION, Flaw, Problem, Problems, refusal
 from tunesmith.domain.examples import Example
 from tunesmith.domain.models import EVERY_MODE, Mode
 from tunesmith.domain.plan import MIN_EXAMPLES
+from tunesmith.domain.surveys import TRAINING, VALIDATION, Flaw, Problem, as_a_whole, refusal
 
 UNEXPECTED_FORMAT = (
     "Unexpected file format, expected either prompt/completion pairs or chat messages."
@@ -68,7 +68,7 @@ class FileCheck:
         try:
             item: Example | Problem = self._example(number, line)
         except BadLine as bad:
-            item = Problem.of_line(number, bad)
+            item = _problem(number, bad)
         if self.format is not None and self.format not in self._formats:
             self.is_something_else = True
             return Problem(*OTHER_FORMAT[self.format])
@@ -87,6 +87,20 @@ class FileCheck:
                 "a file has one format throughout. Put such examples into a file of their own.",
             )
         return Example(number, parse_chat(value) if mode is Mode.CHAT else parse_pair(value))
+
+
+class Problems:
+    """The problems of a file's lines: the first few in full, and how many there are."""
+
+    def __init__(self, max_kept: int) -> None:
+        self._max_kept = max_kept
+        self.kept: list[Problem] = []
+        self.count = 0
+
+    def add(self, problem: Problem) -> None:
+        self.count += 1
+        if len(self.kept) < self._max_kept:
+            self.kept.append(problem)
 
 
 def read_examples(
@@ -120,24 +134,17 @@ def read_examples(
     return examples
 
 
-def as_a_whole(
-    file_id: str, num_lines: int, num_bad_lines: int, bears_loss: bool, min_examples: int
-) -> list[Problem]:
-    """What is wrong with a file whatever its single lines are like."""
-    if num_lines < min_examples:
-        text = (
-            f"{file_id} has {num_lines} example(s), but must have at least {min_examples} examples"
-        )
-        return [Problem(text, f"{text}.", Flaw.COUNT)]
-    if not bears_loss and num_bad_lines == 0:
-        return [
-            Problem(
-                "Invalid file format. No message from the assistant has a weight of 1.",
-                "Every assistant message has the weight 0, so there is nothing to learn.",
-                Flaw.CONTENT,
-            )
-        ]
-    return []
+def _problem(line: int, bad: BadLine) -> Problem:
+    # The service's own text for an extra key names the line only.
+    is_extra = bad.detail.startswith("contains an extra")
+    place = f", message {bad.message}" if bad.message and not is_extra else ""
+    return Problem(
+        f"Invalid file format. Example {line}{place} {bad.detail}",
+        bad.advice,
+        Flaw.CONTENT if bad.is_content else Flaw.FORM,
+        line,
+        bad.message,
+    )
 
 
 def _is_one_value(first_line: bytes) -> bool:

@@ -19,30 +19,30 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.datasets.check import FileCheck, as_a_whole
+from tunesmith.datasets.check import FileCheck, Problems
 from tunesmith.datasets.folders import sizes_of, written_whole
-from tunesmith.datasets.lengths import Lengths
-from tunesmith.datasets.problems import Flaw, Problem, Problems, refusal
 from tunesmith.datasets.render import Renderer
 from tunesmith.datasets.rows import RowWriter, packed
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.examples import Example
 from tunesmith.domain.models import Mode
+from tunesmith.domain.surveys import ExampleNote, Flaw, Lengths, Lines, Problem, Survey
 
+SHORTEST_BIN = 16  # of the histogram: up to 16 tokens, up to 32, …
 SURVEY_FILE, EXAMPLES_FILE = "survey.json", "examples.bin"
-EXAMPLE = np.dtype(
+EXAMPLE = np.dtype(  # an ExampleNote
     [
         ("line", "<i8"),
-        ("num_tokens", "<i4"),  # after truncation
-        ("num_learned", "<i4"),  # of these, the ones that bear loss
+        ("num_tokens", "<i4"),
+        ("num_learned", "<i4"),
         ("digest", "<u8"),  # the same for examples that are the same to the model
         ("is_truncated", "?"),
-        ("is_used", "?"),  # not if nothing in it is to be learned
+        ("is_used", "?"),
     ]
 )
 # Rendered together, by a few threads: the tokenizer lets go of Python's lock. Two threads were
@@ -51,53 +51,6 @@ CHUNK_EXAMPLES = 64
 CHUNK_BYTES = 2**20
 THREADS = min(4, os.cpu_count() or 1)
 LISTED_LINES = 100
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Some lines of a file: how many, and the numbers of the first few."""
-
-    count: int = 0
-    first: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, numbers: NDArray[np.int64]) -> Self:
-        return cls(len(numbers), tuple(numbers[:LISTED_LINES].tolist()))
-
-
-@dataclass(frozen=True)
-class Survey:
-    format: Mode | None  # None if no line shows one
-    num_lines: int  # without blank ones
-    problems: tuple[Problem, ...]  # of the first bad lines, or the one of the whole file
-    num_bad_lines: int
-    is_something_else: bool  # not a training file at all, or not one for this model
-    bears_loss: bool
-    max_tokens: int  # per example
-    lengths: Lengths | None  # of the examples that can be trained on; None: there is none
-    truncated: Lines
-    unusable: Lines
-    duplicates: Lines  # without the first of each kind
-
-    @property
-    def num_examples(self) -> int:
-        """Those that can be trained on."""
-        return self.lengths.count if self.lengths else 0
-
-    def all_problems(self, file_id: str, min_examples: int) -> list[Problem]:
-        """What keeps the file from being used: empty if it can be."""
-        if self.is_something_else:
-            return list(self.problems)
-        numbers = (self.num_lines, self.num_bad_lines, self.bears_loss, min_examples)
-        found = [*self.problems, *as_a_whole(file_id, *numbers)]
-        if not found and not self.num_examples:
-            found.append(_nothing_within(self.max_tokens))
-        return found
-
-    def refusal(self, file_id: str, param: str, min_examples: int) -> InvalidTrainingData | None:
-        """The error that says why the file can't be used; None if it can be."""
-        found = self.all_problems(file_id, min_examples)
-        return refusal(found, self.num_bad_lines - len(self.problems), param) if found else None
 
 
 def survey_file(
@@ -151,10 +104,21 @@ def read_notes(folder: Path) -> NDArray[np.void]:
     return np.fromfile(folder / EXAMPLES_FILE, EXAMPLE)
 
 
+def map_notes(folder: Path) -> NDArray[np.void]:
+    """The same, read where it is looked at."""
+    path = folder / EXAMPLES_FILE
+    return np.memmap(path, EXAMPLE, "r") if path.stat().st_size else np.empty(0, EXAMPLE)
+
+
+def example_note(record: np.void) -> ExampleNote:
+    names = ("line", "num_tokens", "num_learned", "is_truncated", "is_used")
+    return ExampleNote(**{name: record[name].item() for name in names})
+
+
 def lines_in_both(one: Path, other: Path) -> Lines:
     """The lines of `one` whose example is in `other` as well, as the model sees them."""
     notes = read_notes(one)
-    return Lines.of(notes["line"][np.isin(notes["digest"], read_notes(other)["digest"])])
+    return _lines(notes["line"][np.isin(notes["digest"], read_notes(other)["digest"])])
 
 
 def _chunks(check: FileCheck) -> Iterator[list[Example | Problem]]:
@@ -220,10 +184,10 @@ def _summary(
         is_something_else=check.is_something_else,
         bears_loss=bears_loss,
         max_tokens=max_tokens,
-        lengths=Lengths.of(notes["num_tokens"][is_used]),
-        truncated=Lines.of(lines[notes["is_truncated"]]),
-        unusable=Lines.of(lines[~is_used]),
-        duplicates=Lines.of(lines[_repeated(notes["digest"])]),
+        lengths=_lengths(notes["num_tokens"][is_used]),
+        truncated=_lines(lines[notes["is_truncated"]]),
+        unusable=_lines(lines[~is_used]),
+        duplicates=_lines(lines[_repeated(notes["digest"])]),
     )
 
 
@@ -234,12 +198,33 @@ def _repeated(digests: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.sort(order[1:][is_repeated])
 
 
-def _nothing_within(max_tokens: int) -> Problem:
-    return Problem(
-        f"No example has text to learn from within the first {max_tokens} tokens.",
-        "Give at least one assistant message of each example a weight of 1 and keep examples "
-        "within that length.",
+def _lines(numbers: NDArray[np.int64]) -> Lines:
+    return Lines(len(numbers), tuple(numbers[:LISTED_LINES].tolist()))
+
+
+def _lengths(num_tokens: NDArray[np.int32]) -> Lengths | None:
+    """None of no examples at all."""
+    if not len(num_tokens):
+        return None
+    median, percentile_95 = np.percentile(num_tokens, [50, 95], method="inverted_cdf")
+    return Lengths(
+        count=len(num_tokens),
+        total=int(num_tokens.sum(dtype=np.int64)),
+        shortest=int(num_tokens.min()),
+        mean=float(num_tokens.mean(dtype=np.float64)),
+        median=int(median),
+        percentile_95=int(percentile_95),
+        longest=int(num_tokens.max()),
+        histogram=tuple(_histogram(num_tokens)),
     )
+
+
+def _histogram(num_tokens: NDArray[np.int32]) -> list[tuple[int, int]]:
+    ends = [SHORTEST_BIN]
+    while ends[-1] < num_tokens.max():
+        ends.append(2 * ends[-1])
+    counts = np.bincount(np.searchsorted(ends, num_tokens), minlength=len(ends))
+    return list(zip(ends, counts.tolist(), strict=True))
 
 
 def _save(survey: Survey, folder: Path) -> None:
@@ -261,6 +246,10 @@ def _from_json(value: dict[str, Any]) -> Survey:
             **lines,
             "format": value["format"] and Mode(value["format"]),
             "problems": problems,
-            "lengths": value["lengths"] and Lengths.from_json(value["lengths"]),
+            "lengths": value["lengths"] and _lengths_from_json(value["lengths"]),
         }
     )
+
+
+def _lengths_from_json(value: dict[str, Any]) -> Lengths:
+    return Lengths(**{**value, "histogram": tuple(map(tuple, value["histogram"]))})

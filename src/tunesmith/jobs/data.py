@@ -17,19 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.datasets.folders import sweep_unfinished
-from tunesmith.datasets.problems import TRAINING, VALIDATION
 from tunesmith.datasets.render import RENDERING_FILES, Renderer, Row
 from tunesmith.datasets.rows import RowFile
-from tunesmith.datasets.survey import Lines, Survey, lines_in_both, read_survey, survey_file
+from tunesmith.datasets.survey import lines_in_both, read_survey, survey_file
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.jobs import EventLevel, Job, NewEvent
 from tunesmith.domain.models import BaseModel
 from tunesmith.domain.plan import MIN_EXAMPLES
+from tunesmith.domain.surveys import TRAINING, VALIDATION, Lines, Survey
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.blobs import Blobs
 
 ROWS_FOLDER = "rows"
-LISTED_LINES = 10
 # To be raised with every change to the checks, the renderer or a survey's files that makes an
 # older survey wrong.
 SURVEY_VERSION = 1
@@ -103,7 +102,7 @@ class JobFiles:
         texts = []
         for file in (self.training, self.validation):
             if file is not None:
-                texts += remarks(file.survey, file.param)
+                texts += file.survey.warnings(file.param)
         if self.validation is not None:
             texts += _overlap(lines_in_both(self.validation.folder, self.training.folder))
         return [NewEvent(text, level=EventLevel.WARN) for text in texts]
@@ -148,30 +147,6 @@ def survey_files(
     return JobFiles(training, validation)
 
 
-def remarks(survey: Survey, param: str) -> list[str]:
-    """What the owner of a file should know although it can be used."""
-    kind = param.replace("_", " ")
-    texts = []
-    if survey.truncated.count:
-        texts.append(
-            f"{survey.truncated.count} example(s) of the {kind} have more than "
-            f"{survey.max_tokens} tokens and were truncated at the end: "
-            f"{_listed(survey.truncated)}."
-        )
-    if survey.unusable.count:
-        texts.append(
-            f"{survey.unusable.count} example(s) of the {kind} were left out, since nothing in "
-            f"them is to be learned (weight 0, or all of it truncated): "
-            f"{_listed(survey.unusable)}."
-        )
-    if survey.duplicates.count:
-        texts.append(
-            f"{survey.duplicates.count} example(s) of the {kind} repeat an earlier one and count "
-            f"once more each: {_listed(survey.duplicates)}."
-        )
-    return texts
-
-
 def training_context(base: BaseModel) -> int:
     """Tokens per example: what the catalogue says, within what the weights allow."""
     possible = read_shape(Path(base.source)).max_positions
@@ -183,7 +158,7 @@ def _overlap(lines: Lines) -> list[str]:
         return []
     return [
         f"{lines.count} example(s) of the validation file are in the training file as well, so "
-        f"its figures will look better than they are: {_listed(lines)}."
+        f"its figures will look better than they are: {lines}."
     ]
 
 
@@ -195,10 +170,3 @@ def _joined(refusals: Sequence[InvalidTrainingData]) -> InvalidTrainingData:
     return InvalidTrainingData(
         first.message, param=first.param or TRAINING, code=first.code, notes=tuple(notes)
     )
-
-
-def _listed(lines: Lines) -> str:
-    numbers = lines.first[:LISTED_LINES]
-    more = lines.count - len(numbers)
-    shown = ", ".join(map(str, numbers))
-    return f"line(s) {shown}" + (f" and {more} more" if more > 0 else "")

@@ -12,19 +12,24 @@ from contextlib import suppress
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.store import Store
 
 log = logging.getLogger("tunesmith.worker")
 
 INTERVAL_S = 600.0
 MIN_AGE_S = 600.0
+REPORT_AGE_S = 24 * 3600.0
 
 
 class Janitor:
-    def __init__(self, store: Store, shelf: AdapterShelf, runs_folder: Path) -> None:
+    def __init__(
+        self, store: Store, shelf: AdapterShelf, runs_folder: Path, reports_folder: Path
+    ) -> None:
         self._store = store
         self._shelf = shelf
         self._runs_folder = runs_folder
+        self._reports_folder = reports_folder
         self._next_round = float("-inf")
 
     def tidy(self) -> None:
@@ -38,6 +43,7 @@ class Janitor:
             num_blobs = self._store.files.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
+            self._remove_old_reports()
         except OSError:
             log.exception("could not sweep everything up; trying again later")
             return
@@ -59,6 +65,15 @@ class Janitor:
         for folder in ended:
             shutil.rmtree(folder, ignore_errors=True)
         return len(ended)
+
+    def _remove_old_reports(self) -> None:
+        """Those of files that are gone, since they quote them, and those of a day ago, which can be
+        made again."""
+        for folder in self._reports_folder.glob("*"):
+            with suppress(FileNotFoundError):
+                is_old = folder.stat().st_mtime < time.time() - REPORT_AGE_S
+                if is_old or not self._store.blobs.exists(file_blob_key(folder.name)):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_unused_adapters(self, newest: float) -> int:
         """Those of deleted models and of checkpoints that made room for later ones."""

@@ -45,7 +45,8 @@ class Workshop:
     clock: Clock
     catalog: Catalog
     shelf: AdapterShelf
-    runs_folder: Path  # one folder a job, for snapshots of its training
+    runs_folder: Path  # one folder a job, for its rows and snapshots of its training
+    reports_folder: Path  # one folder a file that somebody asked a report on
     bench: Bench
     downloads: Downloads
     reported_lines: int
