@@ -11,6 +11,7 @@ same rows.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class SurveyTask:
         found = read_survey(folder)
         if found is not None:
             return found
+        shutil.rmtree(folder, ignore_errors=True)  # it lost something, or isn't there
         with blobs.open(self.blob) as content:
             return survey_file(
                 content,
