@@ -18,7 +18,7 @@ def main() -> None:
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    tables = "\n\n".join([service_table(), training_table()])
+    tables = "\n\n".join([service_table(), training_table(), data_table()])
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
 
 
@@ -42,6 +42,27 @@ def training_table() -> str:
     ]
     heading = "| demo's data | tunesmith, tokens/s | TRL, tokens/s | ratio | loss | peak memory |"
     return "\n".join([circumstances(record), "", heading, "| --- " * 6 + "|", *rows])
+
+
+def data_table() -> str:
+    record = read("data")
+    result = record["result"]
+    rows = [
+        f"| validate {own['size_mb']:.0f} MB, {name.partition('_')[2]} lines "
+        f"| {own['seconds']:.0f} s "
+        f"| {own['lines_per_cpu_s']:,} of {own['ceiling_lines_per_cpu_s']:,} lines per CPU second "
+        f"| {own['memory_before_mb']} → {own['memory_mb']} MB |"
+        for name, own in result.items()
+        if name.startswith("validate")
+    ]
+    train = result["train_2000"]
+    rows.append(
+        f"| train an epoch of 2,000 examples | {train['seconds']:.0f} s "
+        f"| {train['tokens_per_s']:,} tokens/s "
+        f"| {train['memory_after_a_tenth_mb']} → {train['memory_mb']} MB |"
+    )
+    heading = "| GSM8K | time | speed | peak memory, before or early → at the end |"
+    return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", *rows])
 
 
 def read(name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tunesmith.catalog import read_catalog, source_of
 from tunesmith.domain.ids import Ids
 from tunesmith.modeling.downloads import Downloads
 from tunesmith.settings import Settings
-from tunesmith.store.store import BLOBS_FOLDER, Store, open_store
+from tunesmith.store.store import Store, open_store
 from tunesmith.store.tenants import new_key
 
 KEY_FILE = "api-key"
@@ -67,12 +67,10 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         max_upload_part_bytes=settings.max_upload_part_bytes,
         max_body_bytes=settings.max_body_bytes,
     )
-    data_dir = settings.data_dir.absolute()
-    reports = ReportDesk(
-        data_dir / REPORTS_FOLDER, data_dir / BLOBS_FOLDER, settings.report_timeout_s
-    )
     with open_data(settings) as store:
         _bootstrap(store, settings)
+        reports_folder = (settings.data_dir / REPORTS_FOLDER).absolute()
+        reports = ReportDesk(reports_folder, store.blobs, settings.report_timeout_s)
         api = create_api(store, catalog, models, reports, IDS, now, limits)
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):

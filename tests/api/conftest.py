@@ -32,7 +32,7 @@ from tunesmith.domain.tenancy import Caller
 from tunesmith.inference.process import EngineOptions, build_engine
 from tunesmith.inference.server import ServerOptions, create_server
 from tunesmith.inference.thread import EngineThread
-from tunesmith.store.store import BLOBS_FOLDER, Store, open_store
+from tunesmith.store.store import Store, open_store
 
 KEY = "sk-tunesmith-0123456789abcdefghijklmnopqrstuvwxyz"
 ENGINE_TOKEN = "only the API knows"
@@ -128,7 +128,7 @@ def live_api(
     models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
-        reports = ReportDesk(data_dir / "reports", data_dir / BLOBS_FOLDER, timeout_s=60.0)
+        reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
         app = create_api(store, catalog, models, reports, IDS, now, LIMITS)
         with serving(app, own) as url:
             yield LiveApi(url, store, caller, shelf, app, data_dir)

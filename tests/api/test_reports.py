@@ -20,7 +20,6 @@ from tunesmith.api.serving import ModelDirectory
 from tunesmith.datasets.render import Renderer
 from tunesmith.domain.chat import Conversation, Message, Role
 from tunesmith.domain.models import BaseModel, Catalog, Mode
-from tunesmith.store.store import BLOBS_FOLDER
 
 
 def example(question: str, answer: str = "Yes.", **keys: Any) -> dict[str, Any]:
@@ -233,7 +232,7 @@ def desk_api(
     api: LiveApi, data_dir: Path, base: BaseModel, timeout_s: float = 60.0
 ) -> tuple[Any, ReportDesk]:
     """An API of its own on the same store."""
-    desk = ReportDesk(data_dir / f"reports-{base.name}", data_dir / BLOBS_FOLDER, timeout_s)
+    desk = ReportDesk(data_dir / f"reports-{base.name}", api.store.blobs, timeout_s)
     models = ModelDirectory({}, api.shelf)
     return create_api(api.store, Catalog([base]), models, desk, IDS, now, LIMITS), desk
 

@@ -7,8 +7,7 @@ and kept even if the client has gone, so that asking again gets it at once.
 
 import asyncio
 import logging
-import subprocess
-import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +19,10 @@ from tunesmith.domain.files import StoredFile
 from tunesmith.domain.models import BaseModel
 from tunesmith.domain.pages import Page
 from tunesmith.domain.surveys import ExampleNote, Survey
+from tunesmith.store.blobs import Blobs
 
 if TYPE_CHECKING:
-    from tunesmith.jobs.data import SurveyTask
+    from tunesmith.jobs.surveys import SurveyTask
 
 log = logging.getLogger("tunesmith.api")
 
@@ -32,15 +32,14 @@ MAX_PROBLEMS = 1000  # told one by one
 
 
 class ReportDesk:
-    def __init__(self, folder: Path, blobs_root: Path, timeout_s: float) -> None:
+    def __init__(self, folder: Path, blobs: Blobs, timeout_s: float) -> None:
         """Reports are kept in `folder`, one folder a file; `jobs/janitor.py` clears up there."""
         self._folder = folder
-        self._blobs_root = blobs_root
+        self._blobs = blobs
         self._timeout_s = timeout_s
         self._processes = CapacityLimiter(PROCESSES)
         self._under_way: dict[Path, asyncio.Task[Survey]] = {}
         self._waiting: Counter[str] = Counter()  # by project
-        self._running: set[subprocess.Popen[bytes]] = set()
         self._is_closed = False
 
     async def survey(self, file: StoredFile, base: BaseModel) -> Survey:
@@ -55,11 +54,11 @@ class ReportDesk:
         self, file: StoredFile, base: BaseModel, limit: int, after_line: int | None
     ) -> Page[ExampleNote]:
         """Some of its examples, from behind a line on. Raises what `survey` does."""
-        from tunesmith.jobs import report
+        from tunesmith.datasets.survey import page_of_notes
 
         _, folder = await self._survey(file, base)
         try:
-            return await to_thread.run_sync(report.page, folder, limit, after_line)
+            return await to_thread.run_sync(page_of_notes, folder, limit, after_line)
         except FileNotFoundError:  # cleared up a moment ago
             raise _broken() from None
 
@@ -67,9 +66,9 @@ class ReportDesk:
         # Here and not above, as everywhere in this file: the API starts without numpy and the
         # tokenizers.
         from tunesmith.datasets.survey import read_survey
-        from tunesmith.jobs.data import SurveyTask
+        from tunesmith.jobs.surveys import SurveyTask
 
-        task = SurveyTask(file.blob_key, base, MAX_PROBLEMS, keeps_rows=False)
+        task = SurveyTask.of(file.blob_key, base, max_problems=MAX_PROBLEMS, keeps_rows=False)
         folder = self._folder / file.id / await to_thread.run_sync(task.key)
         found = await to_thread.run_sync(read_survey, folder)
         if found is None:
@@ -79,8 +78,6 @@ class ReportDesk:
     async def close(self) -> None:
         """Ends what is under way."""
         self._is_closed = True
-        for process in list(self._running):
-            process.kill()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     def _made(self, task: "SurveyTask", folder: Path, project_id: str) -> asyncio.Task[Survey]:
@@ -109,46 +106,24 @@ class ReportDesk:
 
     def _run(self, task: "SurveyTask", folder: Path) -> Survey:
         """Blocks until the process has ended, one way or another."""
-        from tunesmith.datasets.survey import read_survey
-        from tunesmith.jobs import report
+        from tunesmith.jobs.survey_process import survey_apart
 
-        command = [sys.executable, "-m", report.__name__]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            self._running.add(process)
-            try:
-                self._await(process, report.encoded(task, self._blobs_root, folder))
-            finally:
-                process.kill()
-                self._running.discard(process)
-        survey = read_survey(folder)
-        if survey is None:
-            log.error("the report in %s is not whole", folder)
-            raise _broken()
-        return survey
+        deadline = time.monotonic() + self._timeout_s
 
-    def _await(self, process: subprocess.Popen[bytes], order: bytes) -> None:
-        from tunesmith.jobs import report
+        def watch() -> None:
+            if self._is_closed:
+                raise _broken()
+            if time.monotonic() > deadline:
+                raise errors.InvalidRequest(
+                    f"A report on this file takes longer than {self._timeout_s:g} s, the limit "
+                    "here. A job validates it without a limit."
+                )
 
-        assert process.stdin is not None, "it has a pipe"
-        assert process.stdout is not None, "it has a pipe"
-        if self._is_closed:
-            raise _broken()
         try:
-            process.stdin.write(order)  # and stays open: its end would be ours
-            process.stdin.flush()
-            status = process.wait(self._timeout_s)
-        except BrokenPipeError:
-            raise _broken() from None
-        except subprocess.TimeoutExpired:
-            raise errors.InvalidRequest(
-                f"A report on this file takes longer than {self._timeout_s:g} s, the limit here. "
-                "A job validates it without a limit."
-            ) from None
-        if status == report.REFUSED:
-            raise report.refusal(process.stdout.read())
-        if status != 0:
-            log.error("a report's process ended with status %d", status)
-            raise _broken()
+            return survey_apart(task, self._blobs, folder, watch)
+        except ChildProcessError as error:
+            log.error("%s", error)
+            raise _broken() from error
 
 
 def _broken() -> errors.Unavailable:

@@ -14,6 +14,7 @@ at its end some 30 bytes an example are in memory at once, for the statistics.
 import hashlib
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -28,9 +29,10 @@ from tunesmith.datasets.check import FileCheck, Problems
 from tunesmith.datasets.folders import sizes_of, written_whole
 from tunesmith.datasets.render import Renderer
 from tunesmith.datasets.rows import RowWriter, packed
-from tunesmith.domain.errors import InvalidTrainingData
+from tunesmith.domain.errors import InvalidRequest, InvalidTrainingData
 from tunesmith.domain.examples import Example
 from tunesmith.domain.models import Mode
+from tunesmith.domain.pages import Page
 from tunesmith.domain.surveys import ExampleNote, Flaw, Lengths, Lines, Problem, Survey
 
 SHORTEST_BIN = 16  # of the histogram: up to 16 tokens, up to 32, …
@@ -104,21 +106,40 @@ def read_notes(folder: Path) -> NDArray[np.void]:
     return np.fromfile(folder / EXAMPLES_FILE, EXAMPLE)
 
 
-def map_notes(folder: Path) -> NDArray[np.void]:
-    """The same, read where it is looked at."""
-    path = folder / EXAMPLES_FILE
-    return np.memmap(path, EXAMPLE, "r") if path.stat().st_size else np.empty(0, EXAMPLE)
+def page_of_notes(folder: Path, limit: int, after: int | None) -> Page[ExampleNote]:
+    """Some of the good examples of a survey, those that follow line `after`, or the first ones.
 
-
-def example_note(record: np.void) -> ExampleNote:
-    names = ("line", "num_tokens", "num_learned", "is_truncated", "is_used")
-    return ExampleNote(**{name: record[name].item() for name in names})
+    Raises InvalidRequest if no good example is on that line.
+    """
+    notes = _mapped_notes(folder)
+    start = 0
+    if after is not None:  # lines rise
+        start = 1 + bisect_left(range(len(notes)), after, key=lambda n: int(notes[n]["line"]))
+        if start > len(notes) or notes[start - 1]["line"] != after:
+            raise InvalidRequest(
+                f"Invalid 'after': the report has no example on line {after}.", param="after"
+            )
+    return Page(
+        tuple(_example_note(note) for note in notes[start : start + limit]),
+        has_more=start + limit < len(notes),
+    )
 
 
 def lines_in_both(one: Path, other: Path) -> Lines:
     """The lines of `one` whose example is in `other` as well, as the model sees them."""
     notes = read_notes(one)
     return _lines(notes["line"][np.isin(notes["digest"], read_notes(other)["digest"])])
+
+
+def _mapped_notes(folder: Path) -> NDArray[np.void]:
+    """Read where they are looked at."""
+    path = folder / EXAMPLES_FILE
+    return np.memmap(path, EXAMPLE, "r") if path.stat().st_size else np.empty(0, EXAMPLE)
+
+
+def _example_note(record: np.void) -> ExampleNote:
+    names = ("line", "num_tokens", "num_learned", "is_truncated", "is_used")
+    return ExampleNote(**{name: record[name].item() for name in names})
 
 
 def _chunks(check: FileCheck) -> Iterator[list[Example | Problem]]:

@@ -9,73 +9,26 @@ another machine say or with other weights under the base model's name, it is ren
 same rows.
 """
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.datasets.folders import sweep_unfinished
-from tunesmith.datasets.render import RENDERING_FILES, Renderer, Row
+from tunesmith.datasets.render import Row
 from tunesmith.datasets.rows import RowFile
-from tunesmith.datasets.survey import lines_in_both, read_survey, survey_file
+from tunesmith.datasets.survey import lines_in_both, read_survey
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.jobs import EventLevel, Job, NewEvent
 from tunesmith.domain.models import BaseModel
 from tunesmith.domain.plan import MIN_EXAMPLES
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Lines, Survey
-from tunesmith.modeling.shape import read_shape
+from tunesmith.jobs.survey_process import survey_apart
+from tunesmith.jobs.surveys import SurveyTask
 from tunesmith.store.blobs import Blobs
 
 ROWS_FOLDER = "rows"
-# To be raised with every change to the checks, the renderer or a survey's files that makes an
-# older survey wrong.
-SURVEY_VERSION = 1
-
-
-@dataclass(frozen=True)
-class SurveyTask:
-    """One file for one base model."""
-
-    blob: str
-    base: BaseModel
-    max_problems: int
-    keeps_rows: bool
-
-    @property
-    def max_tokens(self) -> int:
-        return training_context(self.base)
-
-    def key(self) -> str:
-        """Names all that decides the result."""
-        decisive = [SURVEY_VERSION, self.blob, self.max_tokens, self.base.formats]
-        decisive += [self.max_problems, self.keeps_rows]
-        digest = hashlib.sha256(json.dumps(decisive).encode())
-        for name in RENDERING_FILES:
-            path = Path(self.base.source) / name
-            content = path.read_bytes() if path.is_file() else b""
-            digest.update(hashlib.sha256(content).digest())
-        return digest.hexdigest()[:32]
-
-    def run(self, blobs: Blobs, folder: Path, watch: Callable[[], None] = lambda: None) -> Survey:
-        """The survey in `folder`, made if it isn't there."""
-        found = read_survey(folder)
-        if found is not None:
-            return found
-        shutil.rmtree(folder, ignore_errors=True)  # it lost something, or isn't there
-        with blobs.open(self.blob) as content:
-            return survey_file(
-                content,
-                Renderer.load(Path(self.base.source)),
-                folder,
-                formats=self.base.formats,
-                max_tokens=self.max_tokens,
-                max_problems=self.max_problems,
-                keeps_rows=self.keeps_rows,
-                watch=watch,
-            )
+INLINE_BYTES = 2**20  # files up to here take less time than a process to start
 
 
 @dataclass(frozen=True)
@@ -134,9 +87,10 @@ def survey_files(
     sweep_unfinished(parent)
 
     def surveyed(file_id: str, blob: str, param: str) -> Surveyed:
-        task = SurveyTask(blob, base, max_problems, keeps_rows=True)
+        task = SurveyTask.of(blob, base, max_problems=max_problems, keeps_rows=True)
         folder = parent / f"{param}-{task.key()}"
-        return Surveyed(file_id, param, folder, task.run(blobs, folder, watch))
+        survey = read_survey(folder) or _made(task, blobs, folder, watch)
+        return Surveyed(file_id, param, folder, survey)
 
     training = surveyed(job.training_file_id, job.training_blob, TRAINING)
     validation = None
@@ -149,10 +103,10 @@ def survey_files(
     return JobFiles(training, validation)
 
 
-def training_context(base: BaseModel) -> int:
-    """Tokens per example: what the catalogue says, within what the weights allow."""
-    possible = read_shape(Path(base.source)).max_positions
-    return min(base.training_context or possible, possible)
+def _made(task: SurveyTask, blobs: Blobs, folder: Path, watch: Callable[[], None]) -> Survey:
+    if blobs.size(task.blob) > INLINE_BYTES:
+        return survey_apart(task, blobs, folder, watch)
+    return task.run(blobs, folder, watch)
 
 
 def _overlap(lines: Lines) -> list[str]:

@@ -24,8 +24,6 @@ from tunesmith.store.tenants import Tenants
 from tunesmith.store.tuned_models import TunedModels
 from tunesmith.store.uploads import Uploads
 
-BLOBS_FOLDER = "blobs"  # of the data directory
-
 
 class Store:
     def __init__(self, database: Database, blobs: Blobs, ids: Ids, clock: Clock) -> None:
@@ -54,4 +52,4 @@ def open_store(data_dir: Path, database_url: str | None = None, *, ids: Ids, clo
     in_data_dir = URL.create("sqlite", database=str(data_dir / "tunesmith.db"))
     database = Database(database_url or in_data_dir)
     migrate(database)
-    return Store(database, Blobs(data_dir / BLOBS_FOLDER), ids, clock)
+    return Store(database, Blobs(data_dir / "blobs"), ids, clock)

@@ -1,7 +1,9 @@
 """A job's files: surveyed once, trained on later, by whoever takes the job."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +14,11 @@ import pytest
 from tests.small_models import make_model
 from tests.unit.store.builders import a_job
 from tunesmith.datasets.render import Row
-from tunesmith.domain.errors import InvalidTrainingData
+from tunesmith.domain.errors import InvalidTrainingData, LeaseLost, UnsupportedModel
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job
 from tunesmith.domain.models import BaseModel, Mode
+from tunesmith.jobs import data
 from tunesmith.jobs.data import ROWS_FOLDER, JobFiles, survey_files
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.store import Store, open_store
@@ -152,3 +155,55 @@ def test_a_model_that_only_chats_refuses_pairs(
     chatting = BaseModel("chatting", base.source, formats=(Mode.CHAT,))
     with pytest.raises(InvalidTrainingData, match="in the prompt-completion format"):
         Visit(store, job_with(store, PAIRS), chatting, tmp_path / "run")
+
+
+def test_a_large_file_is_surveyed_apart_with_the_same_result(
+    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a file of 50 MB doesn't hold up the job that trains meanwhile."""
+    job = job_with(store, PAIRS, [{"prompt": "b", "completion": "c"}])
+    inline = Visit(store, job, base, tmp_path / "inline")
+    monkeypatch.setattr(data, "INLINE_BYTES", 0)
+    apart = Visit(store, job, base, tmp_path / "apart")
+    assert apart.rows == inline.rows
+    assert apart.files.training.survey == inline.files.training.survey
+    assert Visit(store, job, base, tmp_path / "apart").num_chunks == 0
+
+
+def test_a_process_is_ended_when_nobody_wants_its_work(
+    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted() -> None:
+        raise LeaseLost("cancelled")
+
+    monkeypatch.setattr(data, "INLINE_BYTES", 0)
+    job = job_with(store, PAIRS)
+    with pytest.raises(LeaseLost):
+        survey_files(store.blobs, job, base, tmp_path / "run", 20, unwanted)
+    assert not list((tmp_path / "run").glob(f"{ROWS_FOLDER}/training*"))
+
+
+def test_a_refusal_comes_out_of_the_process(
+    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "INLINE_BYTES", 0)
+    (Path(base.source) / "tokenizer.json").unlink()
+    with pytest.raises(UnsupportedModel, match="has no tokenizer"):
+        Visit(store, job_with(store, PAIRS), base, tmp_path / "run")
+
+
+def test_a_process_that_is_killed_is_an_error_of_its_own(
+    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the kernel, for lack of memory, say: the attempt ends as if the trainer had died."""
+
+    def kill() -> None:
+        for children in Path("/proc/self/task").glob("*/children"):
+            for process_id in map(int, children.read_text().split()):
+                if b"survey_process" in Path(f"/proc/{process_id}/cmdline").read_bytes():
+                    os.kill(process_id, signal.SIGKILL)
+
+    monkeypatch.setattr(data, "INLINE_BYTES", 0)
+    job = job_with(store, PAIRS * 2000)
+    with pytest.raises(ChildProcessError, match="status -9"):
+        survey_files(store.blobs, job, base, tmp_path / "run", 20, kill)
