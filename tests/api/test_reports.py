@@ -19,7 +19,7 @@ from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.datasets.render import Renderer
 from tunesmith.domain.chat import Conversation, Message, Role
-from tunesmith.domain.models import BaseModel, Catalog, Mode
+from tunesmith.domain.models import BaseModel, Catalog, Mode, Prices
 
 
 def example(question: str, answer: str = "Yes.", **keys: Any) -> dict[str, Any]:
@@ -66,6 +66,7 @@ def test_a_good_file_is_reported_with_its_tokens_and_what_auto_gives(
     assert told["hyperparameters"]["n_epochs"] == 8
     assert told["hyperparameters"]["batch_size"] == 1
     assert told["trained_tokens"] == 8 * sum(lengths)
+    assert told["estimated_cost_usd"] == 0, "nothing costs anything here"
 
 
 def conversation(line: dict[str, Any]) -> Conversation:
@@ -253,6 +254,19 @@ def test_a_model_that_takes_one_format_refuses_the_other(
             with httpx2.Client(base_url=url, headers=headers) as http:
                 (problem,) = report(http, file_id, base.name)["problems"]
         assert text in problem["text"]
+
+
+def test_tokens_have_the_price_of_the_catalogue(
+    client: OpenAI, api: LiveApi, data_dir: Path, base_folder: Path
+) -> None:
+    base = BaseModel("dear", str(base_folder), prices=Prices(training=3.0))
+    app, _ = desk_api(api, data_dir, base)
+    file_id = upload(client, GOOD)
+    with closing(listening()) as listener, serving(app, listener) as url:
+        headers = {"authorization": f"Bearer {KEY}"}
+        with httpx2.Client(base_url=url, headers=headers) as http:
+            told = report(http, file_id, "dear")
+    assert told["estimated_cost_usd"] == pytest.approx(3.0 * told["trained_tokens"] / 1_000_000)
 
 
 def test_a_report_that_takes_too_long_is_given_up(

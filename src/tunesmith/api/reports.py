@@ -40,7 +40,7 @@ router = APIRouter()
 async def report_on_file(
     file_id: str, caller: CallerDep, services: ServicesDep, model: str
 ) -> FileReportReply:
-    file, served = await run_in_threadpool(_asked, services, caller, file_id, model)
+    file, served = await _asked(services, caller, file_id, model)
     survey = await services.reports.survey(file, served.base)
     return await run_in_threadpool(_reply, file, served, survey)
 
@@ -55,31 +55,42 @@ async def list_report_examples(
     after: str | None = None,
 ) -> ExampleListReply:
     """The file's good examples one by one, in its order."""
-    file, served = await run_in_threadpool(_asked, services, caller, file_id, model)
+    file, served = await _asked(services, caller, file_id, model)
     after_line = None if after is None else _line(after)
     page = await services.reports.examples(file, served.base, limit, after_line)
     return example_list_reply(page)
 
 
-def _asked(
+async def _asked(
     services: Services, caller: Caller, file_id: str, model: str
 ) -> tuple[StoredFile, ServedModel]:
-    """The file and the model that a report is asked for. Raises NotFound, InvalidRequest."""
-    file = find_file(services, caller, file_id)
+    """The file and the model that a report is asked for, once the model is on this machine. Raises
+    NotFound, InvalidRequest, Unavailable."""
+    file = await run_in_threadpool(find_file, services, caller, file_id)
     if file.purpose is not FilePurpose.FINE_TUNE:
         raise errors.InvalidRequest(
             f"File '{file_id}' has purpose '{file.purpose.value}'; only files with purpose "
             "'fine-tune' have a report.",
             param="file_id",
         )
-    return file, trainable_model(services, caller, model)
+    served = await run_in_threadpool(trainable_model, services, caller, model)
+    await services.models.when_here(services.models.renderer, served.base)
+    return file, served
 
 
 def _reply(file: StoredFile, model: ServedModel, survey: Survey) -> FileReportReply:
     problems = survey.all_problems(file.id, MIN_EXAMPLES)
     plan = None if problems else _plan(model, survey)
     return report_reply(
-        Report(file.id, model.name, survey, problems, survey.warnings(TRAINING), plan)
+        Report(
+            file.id,
+            model.name,
+            survey,
+            problems,
+            survey.warnings(TRAINING),
+            plan,
+            model.base.prices.training,
+        )
     )
 
 

@@ -103,7 +103,13 @@ class Problems:
             self.kept.append(problem)
 
 
-def read_examples(
+def read_examples(source: BinaryIO, *, file_id: str, **options: Any) -> list[Example]:
+    """All examples of a small file, in its order; `survey.py` goes through files of any size.
+    Takes and raises what `checked_examples` does."""
+    return list(checked_examples(source, file_id=file_id, **options))
+
+
+def checked_examples(
     source: BinaryIO,
     *,
     file_id: str,
@@ -111,27 +117,27 @@ def read_examples(
     min_examples: int = MIN_EXAMPLES,
     formats: Collection[Mode] = EVERY_MODE,
     max_reported: int = 20,
-) -> list[Example]:
-    """All examples of a small file, in its order; `survey.py` goes through files of any size. Of
-    a validation file (by `param`) one is enough.
+) -> Iterator[Example]:
+    """The good examples of a file one after another; of a validation file (by `param`) one is
+    enough.
 
-    Raises InvalidTrainingData.
+    Raises InvalidTrainingData after the last one, if anything was wrong.
     """
     check = FileCheck(source, formats)
-    examples, problems = [], Problems(max_reported)
+    problems = Problems(max_reported)
+    bears_loss = False
     for item in check:
         if isinstance(item, Problem):
             problems.add(item)
         else:
-            examples.append(item)
+            bears_loss = bears_loss or item.bears_loss
+            yield item
     found = [*problems.kept]
     if not check.is_something_else:
-        bears_loss = any(example.bears_loss for example in examples)
         least = 1 if param == VALIDATION else min_examples
         found += as_a_whole(file_id, check.num_lines, problems.count, bears_loss, least)
     if found:
         raise refusal(found, problems.count - len(problems.kept), param)
-    return examples
 
 
 def _problem(line: int, bad: BadLine) -> Problem:

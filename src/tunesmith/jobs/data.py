@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunesmith.datasets.check import checked_examples
 from tunesmith.datasets.folders import sweep_unfinished
 from tunesmith.datasets.render import Row
 from tunesmith.datasets.rows import RowFile
@@ -85,22 +86,44 @@ def survey_files(
     what is wrong in the other among its notes."""
     parent = run_folder / ROWS_FOLDER
     sweep_unfinished(parent)
-
-    def surveyed(file_id: str, blob: str, param: str) -> Surveyed:
+    surveyed = []
+    for file_id, blob, param in _files_of(job):
         task = SurveyTask.of(blob, base, max_problems=max_problems, keeps_rows=True)
         folder = parent / f"{param}-{task.key()}"
         survey = read_survey(folder) or _made(task, blobs, folder, watch)
-        return Surveyed(file_id, param, folder, survey)
+        surveyed.append(Surveyed(file_id, param, folder, survey))
+    _raise_all([refusal for file in surveyed if (refusal := file.refusal())])
+    training, *others = surveyed
+    return JobFiles(training, others[0] if others else None)
 
-    training = surveyed(job.training_file_id, job.training_blob, TRAINING)
-    validation = None
+
+def check_files(
+    blobs: Blobs, job: Job, base: BaseModel, max_problems: int, watch: Callable[[], None]
+) -> None:
+    """The part of `survey_files` that needs no tokenizer: a file that can't be used need not wait
+    until the base model has been downloaded. Raises InvalidTrainingData."""
+    refusals = []
+    for file_id, blob, param in _files_of(job):
+        try:
+            with blobs.open(blob) as content:
+                for _ in checked_examples(
+                    content,
+                    file_id=file_id,
+                    param=param,
+                    formats=base.formats,
+                    max_reported=max_problems,
+                ):
+                    watch()
+        except InvalidTrainingData as refusal:
+            refusals.append(refusal)
+    _raise_all(refusals)
+
+
+def _files_of(job: Job) -> Iterator[tuple[str, str, str]]:
+    """File id, blob and parameter: the training file, and the validation file if there is one."""
+    yield job.training_file_id, job.training_blob, TRAINING
     if job.validation_file_id is not None and job.validation_blob is not None:
-        validation = surveyed(job.validation_file_id, job.validation_blob, VALIDATION)
-    files = [file for file in (training, validation) if file is not None]
-    refusals = [refusal for file in files if (refusal := file.refusal())]
-    if refusals:
-        raise _joined(refusals)
-    return JobFiles(training, validation)
+        yield job.validation_file_id, job.validation_blob, VALIDATION
 
 
 def _made(task: SurveyTask, blobs: Blobs, folder: Path, watch: Callable[[], None]) -> Survey:
@@ -118,11 +141,14 @@ def _overlap(lines: Lines) -> list[str]:
     ]
 
 
-def _joined(refusals: Sequence[InvalidTrainingData]) -> InvalidTrainingData:
+def _raise_all(refusals: Sequence[InvalidTrainingData]) -> None:
+    """Raises the first, if there is one, with what the others say among its notes."""
+    if not refusals:
+        return
     first, *others = refusals
     notes = [*first.notes]
     for other in others:
         notes += [other.message, *other.notes]
-    return InvalidTrainingData(
+    raise InvalidTrainingData(
         first.message, param=first.param or TRAINING, code=first.code, notes=tuple(notes)
     )

@@ -19,11 +19,11 @@ from tunesmith.domain.models import BaseModel, Catalog
 from tunesmith.domain.plan import TrainingPlan, resolve
 from tunesmith.jobs import results
 from tunesmith.jobs.bench import Bench
-from tunesmith.jobs.data import JobFiles, survey_files
+from tunesmith.jobs.data import JobFiles, check_files, survey_files
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.reporter import Reporter
 from tunesmith.modeling.decoder import Decoder
-from tunesmith.modeling.downloads import Downloads
+from tunesmith.modeling.downloads import Downloads, is_here
 from tunesmith.modeling.lora import LoraAdapter
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.database import Clock
@@ -136,14 +136,15 @@ def _surveyed_files(
     """The job's files, checked and rendered, as long as somebody wants that: it may take minutes.
     Raises InvalidTrainingData, LeaseLost, PutBack."""
 
-    base = _base_model(workshop, job)
-    _wait_for_download(workshop, base, held, is_shutting_down)
-
     def watch() -> None:
         _raise_if_unwanted(held, is_shutting_down)
 
+    base, blobs = _base_model(workshop, job), workshop.store.blobs
+    if not is_here(Path(base.source)):
+        check_files(blobs, job, base, workshop.reported_lines, watch)
+        _wait_for_download(workshop, base, held, is_shutting_down)
     run_folder = workshop.run_folder(job.id)
-    return survey_files(workshop.store.blobs, job, base, run_folder, workshop.reported_lines, watch)
+    return survey_files(blobs, job, base, run_folder, workshop.reported_lines, watch)
 
 
 def _wait_for_download(

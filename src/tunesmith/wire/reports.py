@@ -74,6 +74,7 @@ class FileReportReply(Reply):
     tokens: TokensReply | None
     hyperparameters: PlannedReply | None
     trained_tokens: int | None  # with these hyperparameters
+    estimated_cost_usd: float | None  # of these, by the price in the catalogue
 
 
 class ExampleReply(Reply):
@@ -100,10 +101,17 @@ class Report:
     problems: Sequence[Problem]
     warnings: Sequence[str]
     plan: TrainingPlan | None
+    training_price: float  # USD per million tokens
+
+    @property
+    def trained_tokens(self) -> int | None:
+        lengths = self.survey.lengths
+        return lengths.total * self.plan.n_epochs if lengths and self.plan else None
 
 
 def report_reply(report: Report) -> FileReportReply:
     survey, plan, lengths = report.survey, report.plan, report.survey.lengths
+    trained = report.trained_tokens
     return FileReportReply(
         file_id=report.file_id,
         model=report.model,
@@ -120,7 +128,10 @@ def report_reply(report: Report) -> FileReportReply:
         duplicates=_lines_reply(survey.duplicates),
         tokens=_tokens_reply(lengths) if lengths and plan else None,
         hyperparameters=_planned_reply(plan) if plan else None,
-        trained_tokens=lengths.total * plan.n_epochs if lengths and plan else None,
+        trained_tokens=trained,
+        estimated_cost_usd=(
+            None if trained is None else round(trained * report.training_price / 1e6, 6)
+        ),
     )
 
 

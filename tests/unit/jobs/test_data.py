@@ -19,7 +19,7 @@ from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job
 from tunesmith.domain.models import BaseModel, Mode
 from tunesmith.jobs import data
-from tunesmith.jobs.data import ROWS_FOLDER, JobFiles, survey_files
+from tunesmith.jobs.data import ROWS_FOLDER, JobFiles, check_files, survey_files
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.store import Store, open_store
 
@@ -207,3 +207,15 @@ def test_a_process_that_is_killed_is_an_error_of_its_own(
     job = job_with(store, PAIRS * 2000)
     with pytest.raises(ChildProcessError, match="status -9"):
         survey_files(store.blobs, job, base, tmp_path / "run", 20, kill)
+
+
+def test_a_bad_file_is_found_before_there_is_a_tokenizer(store: Store, tmp_path: Path) -> None:
+    """Nobody should wait for gigabytes of weights to read that line 3 isn't JSON."""
+    absent = BaseModel("absent", str(tmp_path / "nowhere"))
+    calls = iter(range(1000))
+    lines = [*PAIRS, {"prompt": "a"}]
+    job = job_with(store, lines, [{"prompt": "a", "completion": ""}])
+    with pytest.raises(InvalidTrainingData, match="Example 11 is missing") as caught:
+        check_files(store.blobs, job, absent, 20, lambda: next(calls) and None)
+    assert len(caught.value.notes) == 3
+    check_files(store.blobs, job_with(store, PAIRS), absent, 20, lambda: None)
