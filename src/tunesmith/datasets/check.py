@@ -40,9 +40,9 @@ FORMAT_KEYS = {Mode.CHAT: ("messages",), Mode.COMPLETIONS: PAIR_KEYS}
 
 
 class FileCheck:
-    """Iterate over it once: every line that isn't blank gives an Example or a Problem. If the
-    first line shows that the file is something else altogether, one Problem is all: the same
-    finding for each line would help nobody."""
+    """Iterate over it once: every line that isn't blank gives an Example or a Problem. Once a line
+    shows that the file is something else altogether, a last Problem says so: the same finding for
+    each line would help nobody."""
 
     def __init__(self, source: BinaryIO, formats: Collection[Mode] = EVERY_MODE) -> None:
         self._source = source

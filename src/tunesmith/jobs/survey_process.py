@@ -11,6 +11,7 @@ goes to stdout. No torch here: the process starts in a third of a second.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -54,6 +55,7 @@ def survey_apart(task: SurveyTask, blobs: Blobs, folder: Path, watch: Callable[[
 
 def main() -> None:
     os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked
     order = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
