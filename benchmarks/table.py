@@ -18,7 +18,8 @@ def main() -> None:
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    tables = "\n\n".join([service_table(), training_table(), data_table()])
+    made = {"service": service_table, "training": training_table, "data": data_table}
+    tables = "\n\n".join(table() for name, table in made.items() if result_file(name).exists())
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
 
 
@@ -66,8 +67,12 @@ def data_table() -> str:
 
 
 def read(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((FOLDER / "results" / f"{name}.json").read_text())
+    record: dict[str, Any] = json.loads(result_file(name).read_text())
     return record
+
+
+def result_file(name: str) -> Path:
+    return FOLDER / "results" / f"{name}.json"
 
 
 def circumstances(record: dict[str, Any]) -> str:
