@@ -5,6 +5,7 @@ imported inside the functions of the parts that need it, never for the API.
 """
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ ADAPTERS_FOLDER = "adapters"
 RUNS_FOLDER = "runs"
 BASE_NAME = "base"  # what an engine calls its bare base model
 SHUTDOWN_GRACE_S = 5
+MANY_FILES = 65_536  # not every system takes "no limit" for an answer
 IDS = Ids()
 
 
@@ -46,6 +48,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     from tunesmith.api.context import ApiLimits
     from tunesmith.api.engines import EngineClient
     from tunesmith.api.serving import ModelDirectory
+    from tunesmith.api.transport import ConnectionLimits, ServerConfig
 
     catalog = read_catalog(settings.data_dir)
     engines = {
@@ -65,18 +68,20 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         max_upload_part_bytes=settings.max_upload_part_bytes,
         max_body_bytes=settings.max_body_bytes,
     )
+    connections = ConnectionLimits(
+        max_connections=settings.max_connections,
+        head_timeout_s=settings.head_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+    )
     with open_data(settings) as store:
         _bootstrap(store, settings)
         api = create_api(store, catalog, models, IDS, now, limits)
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
-        config = uvicorn.Config(
-            api,
-            http="h11",  # bounds the size of headers, which httptools doesn't
-            log_level="warning",
-            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
-        )
+        config = ServerConfig(api, IDS, connections, SHUTDOWN_GRACE_S)
+        _allow_open_files()
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -150,6 +155,14 @@ def _share_processors() -> None:
     step took 379 ms with two spinning threads and 79 ms with one thread.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets us have. What most shells start a process with, 1024, is less
+    than two per connection: its own, and one to an engine."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _bootstrap(store: Store, settings: Settings) -> None:

@@ -14,17 +14,19 @@ from pathlib import Path
 import httpx2
 import pytest
 import torch
+import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
 
 from tests.contract.checker import CheckedTransport
-from tests.server import listening, serving
+from tests.server import listening, serving, serving_api, url_of
 from tests.small_models import make_model
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.app import create_api
 from tunesmith.api.context import ApiLimits
 from tunesmith.api.engines import EngineClient
 from tunesmith.api.serving import ModelDirectory
+from tunesmith.api.transport import ConnectionLimits
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import BaseModel, Catalog
 from tunesmith.domain.tenancy import Caller
@@ -59,6 +61,7 @@ class LiveApi:
     shelf: AdapterShelf
     app: FastAPI
     data_dir: Path
+    server: uvicorn.Server
 
     def new_key(self, organization: str, project: str = "default") -> str:
         return self.store.tenants.create_key(organization, project, is_admin=False)
@@ -110,6 +113,7 @@ def live_api(
     engine_url: str,
     wait_s: float = 20.0,
     more_bases: Sequence[BaseModel] = (),
+    connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
 ) -> Iterator[LiveApi]:
     """`more_bases` are served by the same engine as `base_folder`."""
     source = str(base_folder)
@@ -128,8 +132,8 @@ def live_api(
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         app = create_api(store, catalog, models, IDS, now, LIMITS)
-        with serving(app, own) as url:
-            yield LiveApi(url, store, caller, shelf, app, data_dir)
+        with serving_api(app, own, connections) as server:
+            yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from tunesmith.api import validation
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.serving import ServedModel, find_model
 from tunesmith.domain import errors
 from tunesmith.domain.files import FilePurpose, StoredFile
@@ -44,10 +45,14 @@ METADATA_FILTER = {
 
 
 @router.post("/fine_tuning/jobs")
-def create_job(caller: CallerDep, services: ServicesDep, body: Body) -> JobReply:
+def create_job(caller: CallerDep, services: ServicesDep, once: OnceDep, body: Body) -> JobReply:
+    content = body.model_dump_json()
+    once.recall(content)
     job = _new_job(services, caller, body)
-    services.store.jobs.create(job, [NewEvent(f"Created fine-tuning job: {job.id}")])
-    return job_reply(job)
+    reply = job_reply(job)
+    events = [NewEvent(f"Created fine-tuning job: {job.id}")]
+    services.store.jobs.create(job, events, once.record(content, reply))
+    return reply
 
 
 @router.get("/fine_tuning/jobs", openapi_extra={"parameters": [METADATA_FILTER]})

@@ -7,7 +7,10 @@ TunesmithError
 ├── Forbidden               a good key that may not do this
 ├── NotFound                no such object, or none that this caller may see
 ├── MethodNotAllowed        the route exists, not with this verb
+├── RequestTimeout          the request stopped arriving
 ├── PayloadTooLarge         more bytes than the limit
+├── UrlTooLong              a longer URL than the limit
+├── HeadTooLarge            more headers than the limit
 ├── RateLimited             too much at once; try again later
 ├── UnsupportedModel        a base model's files are of a kind we don't run
 ├── Unavailable             a part of the service is down; a retry helps
@@ -91,6 +94,20 @@ class MethodNotAllowed(TunesmithError):
 
 class PayloadTooLarge(TunesmithError):
     """The body has more bytes than the limit."""
+
+
+class RequestTimeout(TunesmithError):
+    """The request began and did not go on."""
+
+    default_code = "request_timeout"
+
+
+class UrlTooLong(TunesmithError):
+    """The URL has more bytes than the limit."""
+
+
+class HeadTooLarge(TunesmithError):
+    """The headers have more bytes than the limit, or there are too many of them."""
 
 
 class RateLimited(TunesmithError):

@@ -36,6 +36,7 @@ class Janitor:
         try:
             num_uploads = self._store.uploads.sweep()
             num_blobs = self._store.files.sweep()
+            self._store.answered.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
         except OSError:

@@ -13,11 +13,13 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select
 
+from tunesmith.domain.answered import AnsweredRequest
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import JobStatus
 from tunesmith.domain.pages import Page
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
+from tunesmith.store.answered import write_answered
 from tunesmith.store.blobs import Blobs
 from tunesmith.store.database import Clock, Database
 from tunesmith.store.rows import fetch_page, from_row, in_scope, to_row
@@ -33,9 +35,10 @@ class Files:
         self._blobs = blobs
         self._clock = clock
 
-    def add(self, file: StoredFile) -> None:
-        """The row; its blob must be there already."""
+    def add(self, file: StoredFile, answered: AnsweredRequest | None = None) -> None:
+        """The row; its blob must be there already. Raises AlreadyAnswered for a retry."""
         with self._database.write() as connection:
+            write_answered(connection, answered)
             write_file(connection, file)
 
     def find(self, scope: Scope, id: str) -> StoredFile | None:
