@@ -385,3 +385,14 @@ def test_no_answer_names_the_server_s_software(api: LiveApi) -> None:
     with wire_to(api.url) as wire:
         assert "server" not in wire.send(MODELS).answer().headers
         assert "server" not in wire.send(b"nonsense\r\n\r\n").answer().headers
+
+
+def test_a_client_that_closes_its_side_is_taken_to_be_gone(api: LiveApi) -> None:
+    with wire_to(api.url) as wire:
+        wire.send(MODELS)
+        wire.socket.shutdown(socket.SHUT_WR)
+        wire.rest()  # it ends
+    with wire_to(api.url) as wire:
+        wire.send(MODELS[:20])
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.rest() == b""
