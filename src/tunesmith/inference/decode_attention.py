@@ -6,8 +6,12 @@ heads). Blocks are used where they lie. If no sequence has more than one, that i
 operation; else each block's scores are computed in place, and only the scores, much smaller, are
 laid side by side for the softmax.
 
+A block that several sequences share is read once for up to `MOST_ASKERS` of them, whose queries
+are laid together: so a long beginning that they have in common costs less than one of each.
+
 Letters: S sequences, B blocks looked at, N blocks of the longest sequence, H heads, K key-value
-heads, G = H / K, P tokens in a block, D numbers per head.
+heads, G = H / K, P tokens in a block, D numbers per head. Of shared blocks: R readings, each of
+one block for M sequences; A = B + R * M pairs of a block and a sequence.
 """
 
 from collections.abc import Sequence
@@ -18,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MOST_UNUSED = 2  # blocks computed in place for each that is needed, before copying pays
+MOST_ASKERS = 8  # of a shared block at once: beyond that, little is won and more is padded
 
 Blocks = slice | Tensor  # a part of the cache, or [B] numbers
 
@@ -47,26 +52,40 @@ class SeveralBlocks:
     """For sequences of any length."""
 
     blocks: Blocks
-    asker: Tensor  # [B] whose query a block is scored with
-    owner: Tensor  # [B] whose sum its values join: the asker, or S if nobody needs the block
-    place: Tensor  # [S * N] among the B; where a sequence has no further block, any
-    source: Tensor  # [B] the reverse: a block's place among the S * N; nobody's block: any
+    shared: Tensor | None  # [R] blocks, read for M sequences each
+    asker: Tensor  # [A] whose query a block is scored with
+    owner: Tensor  # [A] whose sum its values join: the asker, or S if nobody needs it
+    place: Tensor  # [S * N] among the A; where a sequence has no further block, any
+    source: Tensor  # [A] the reverse: a block's place among the S * N; nobody's block: any
     bias: Tensor  # [S, 1, 1, N * P]: -inf behind a sequence's end
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """q [S, K, G, D], keys and values [block, K, P, D] → [S, K, G, D]"""
-        keys, values = _take(keys, self.blocks), _take(values, self.blocks)
         num_sequences, *heads, head_dim = q.shape
         size = keys.shape[2]
-        q = (q * head_dim**-0.5).index_select(0, self.asker)  # [B, K, G, D]
-        scores = torch.matmul(q, keys.transpose(2, 3)).index_select(0, self.place)
+        q = (q * head_dim**-0.5).index_select(0, self.asker)  # [A, K, G, D]
+        scores = self._multiply(q, keys.transpose(2, 3)).index_select(0, self.place)
         scores = scores.view(num_sequences, -1, *heads, size).permute(0, 2, 3, 1, 4)
         shares = (scores.flatten(3) + self.bias).softmax(-1)
         shares = shares.view(num_sequences, *heads, -1, size).permute(0, 3, 1, 2, 4)
-        shares = shares.reshape(-1, *heads, size).index_select(0, self.source)  # [B, K, G, P]
-        parts = torch.matmul(shares, values)  # [B, K, G, D]
+        shares = shares.reshape(-1, *heads, size).index_select(0, self.source)  # [A, K, G, P]
+        parts = self._multiply(shares, values)  # [A, K, G, D]
         sums = parts.new_zeros(num_sequences + 1, *parts.shape[1:])  # the last one: nobody's
         return sums.index_add_(0, self.owner, parts)[:-1]
+
+    def _multiply(self, rows: Tensor, memory: Tensor) -> Tensor:
+        """rows [A, K, G, x], memory [block, K, x, y] → [A, K, G, y], each with its block."""
+        own = _take(memory, self.blocks)
+        if self.shared is None:
+            return torch.matmul(rows, own)
+        num_own, (num_heads, num_grouped, size) = own.shape[0], rows.shape[1:]
+        shared = memory.index_select(0, self.shared)
+        together = rows[num_own:].view(shared.shape[0], -1, num_heads, num_grouped, size)
+        together = together.transpose(1, 2).flatten(2, 3)  # [R, K, M * G, x]
+        products = torch.matmul(together, shared)
+        products = products.view(*products.shape[:2], -1, num_grouped, products.shape[-1])
+        products = products.transpose(1, 2).flatten(0, 1)
+        return torch.cat([torch.matmul(rows[:num_own], own), products])
 
 
 DecodeAttention = OneBlockEach | SeveralBlocks
@@ -103,27 +122,58 @@ def _plan_one_block(
 def _plan_blocks(
     block_ids: Sequence[list[int]], lengths: Sequence[int], block_size: int, like: Tensor
 ) -> SeveralBlocks:
-    blocks, numbers = _choose_blocks([block for own in block_ids for block in own], like.device)
-    number_of = {block: number for number, block in enumerate(numbers)}
     num_sequences, longest = len(block_ids), max(map(len, block_ids))
-    owner, asker = [num_sequences] * len(numbers), [0] * len(numbers)
-    place, source = [0] * (num_sequences * longest), [0] * len(numbers)
+    needs: dict[int, list[tuple[int, int]]] = {}  # block → sequences and places on S * N
     for sequence, own in enumerate(block_ids):
         for index, block in enumerate(own, start=sequence * longest):
-            number = number_of[block]
-            place[index], source[number] = number, index
-            owner[number] = asker[number] = sequence
-    fields = (asker, owner, place, source)
+            needs.setdefault(block, []).append((sequence, index))
+    blocks, numbers = _choose_blocks(
+        [block for block, needed in needs.items() if len(needed) == 1], like.device
+    )
+    readings, num_askers = _choose_readings(needs)
+    number_of = {block: number for number, block in enumerate(numbers)}
+    num_pairs = len(numbers) + len(readings) * num_askers
+    owner, asker = [num_sequences] * num_pairs, [0] * num_pairs
+    place, source = [0] * (num_sequences * longest), [0] * num_pairs
+
+    def join(number: int, sequence: int, index: int) -> None:
+        place[index], source[number] = number, index
+        owner[number] = asker[number] = sequence
+
+    for block, needed in needs.items():
+        if len(needed) == 1:
+            join(number_of[block], *needed[0])
+    for first, (_, needed) in enumerate(readings):
+        for number, need in enumerate(needed, start=len(numbers) + first * num_askers):
+            join(number, *need)
+    fields = (asker, owner, place, source, [block for block, _ in readings])
     # One tensor for all: on a GPU it is one copy.
     joined = _tensor([number for field in fields for number in field], like)
     parts = torch.split(joined, [len(field) for field in fields])
     bias = _bias(lengths, longest * block_size, like)
-    return SeveralBlocks(blocks, parts[0], parts[1], parts[2], parts[3], bias)
+    shared = parts[4] if readings else None
+    return SeveralBlocks(blocks, shared, parts[0], parts[1], parts[2], parts[3], bias)
+
+
+def _choose_readings(
+    needs: dict[int, list[tuple[int, int]]],
+) -> tuple[list[tuple[int, list[tuple[int, int]]]], int]:
+    """Shared blocks, each with up to M of those that need it, and M."""
+    most = min(MOST_ASKERS, max(map(len, needs.values())))
+    readings = [
+        (block, needed[start : start + most])
+        for block, needed in needs.items()
+        if len(needed) > 1
+        for start in range(0, len(needed), most)
+    ]
+    return readings, most
 
 
 def _choose_blocks(needed: list[int], device: torch.device) -> tuple[Blocks, Sequence[int]]:
     """The blocks to look at and their numbers: everything from the first needed to the last, in
     place, or just those needed if they lie too far apart."""
+    if not needed:
+        return slice(0, 0), []
     first, end = min(needed), max(needed) + 1
     if end - first <= MOST_UNUSED * len(needed):
         return slice(first, end), range(first, end)

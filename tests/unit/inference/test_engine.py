@@ -218,7 +218,8 @@ def test_a_damaged_adapter_fails_its_own_requests_calmly(folder: Path, decoder: 
     engine = an_engine(folder, num_blocks=32)
     broken = a_trained_adapter(decoder.shape, seed=0)
     with torch.no_grad():
-        next(iter(broken.weights.values()))[1].fill_(float("nan"))
+        for _, b in broken.weights.values():
+            b.fill_(float("nan"))
     engine.add_adapter(KnownAdapter("broken", Path("broken")), broken)
     prompts = random_prompts([40, 40, 40])
     answers = engine.generate(
