@@ -18,7 +18,7 @@ def main() -> None:
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    tables = "\n\n".join([service_table(), training_table()])
+    tables = "\n\n".join([service_table(), training_table(), prefix_cache_table()])
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
 
 
@@ -42,6 +42,16 @@ def training_table() -> str:
     ]
     heading = "| demo's data | tunesmith, tokens/s | TRL, tokens/s | ratio | loss | peak memory |"
     return "\n".join([circumstances(record), "", heading, "| --- " * 6 + "|", *rows])
+
+
+def prefix_cache_table() -> str:
+    record = read("prefix_cache")
+    rows = [
+        f"| {length} | {ours['new_ms']:.1f} ms | {ours['known_ms']:.1f} ms | **{ours['ratio']:.1f}** |"
+        for length, ours in record["result"].items()
+    ]
+    heading = "| tokens in the prompt | its beginning is new | is in the cache | ratio |"
+    return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", *rows])
 
 
 def read(name: str) -> dict[str, Any]:
