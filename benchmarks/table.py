@@ -47,7 +47,8 @@ def training_table() -> str:
 def prefix_cache_table() -> str:
     record = read("prefix_cache")
     rows = [
-        f"| {length} | {ours['new_ms']:.1f} ms | {ours['known_ms']:.1f} ms | **{ours['ratio']:.1f}** |"
+        f"| {length} | {ours['new_ms']:.1f} ms | {ours['known_ms']:.1f} ms "
+        f"| **{ours['ratio']:.1f}** |"
         for length, ours in record["result"].items()
     ]
     heading = "| tokens in the prompt | its beginning is new | is in the cache | ratio |"

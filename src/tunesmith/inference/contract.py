@@ -2,6 +2,11 @@
 
 Request bodies are Pydantic models, strict, sizes limited, unknown fields refused. Replies are
 plain dictionaries, since one is made for every token.
+
+What differs from vLLM: `logprobs` and `token_ids` list the tokens whose text is in the piece, so
+neither an end token nor what a stop string cut off (`usage` counts them); `top_logprobs` begins
+with the likeliest and has the token itself at the end if it isn't one of those; only choice 0
+bears `prompt_logprobs`, in a stream with its first piece, and they name no decoded tokens.
 """
 
 import time
