@@ -21,8 +21,8 @@ from tunesmith.inference.limits import EngineLimits
 from tunesmith.modeling.weights import load_decoder
 
 BASE_MODEL = Path(__file__).parents[1] / "src" / "tunesmith" / "base_models" / "tunesmith-tiny"
-ROUNDS = 9
-LENGTHS = (256, 512, 1024, 1792)
+ROUNDS = 5
+LENGTHS = (256, 1024, 1792)
 OWN_TOKENS = 32
 
 
