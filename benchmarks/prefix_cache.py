@@ -27,6 +27,7 @@ OWN_TOKENS = 32
 
 
 def measure() -> dict[str, Any]:
+    torch.set_num_threads(1)  # on a shared machine the threads of two would wait for one another
     decoder = load_decoder(BASE_MODEL, torch.device("cpu"), torch.float32)
     limits = EngineLimits.of_tokens(
         max_context=decoder.shape.max_positions,
