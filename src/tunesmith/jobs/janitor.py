@@ -9,22 +9,34 @@ import logging
 import shutil
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.store.files import SWEEP_AGE
 from tunesmith.store.store import Store
 
 log = logging.getLogger("tunesmith.worker")
 
 INTERVAL_S = 600.0
-MIN_AGE_S = 600.0
+MIN_AGE = timedelta(minutes=10)
 
 
 class Janitor:
-    def __init__(self, store: Store, shelf: AdapterShelf, runs_folder: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        shelf: AdapterShelf,
+        runs_folder: Path,
+        *,
+        min_age: timedelta = MIN_AGE,
+        min_blob_age: timedelta = SWEEP_AGE,
+    ) -> None:
         self._store = store
         self._shelf = shelf
         self._runs_folder = runs_folder
+        self._min_age_s = min_age.total_seconds()
+        self._min_blob_age = min_blob_age
         self._next_round = float("-inf")
 
     def tidy(self) -> None:
@@ -32,10 +44,10 @@ class Janitor:
         if time.monotonic() < self._next_round:
             return
         self._next_round = time.monotonic() + INTERVAL_S
-        newest = time.time() - MIN_AGE_S
+        newest = time.time() - self._min_age_s
         try:
             num_uploads = self._store.uploads.sweep()
-            num_blobs = self._store.files.sweep()
+            num_blobs = self._store.files.sweep(self._min_blob_age)
             self._store.answered.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)

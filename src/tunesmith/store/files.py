@@ -84,20 +84,20 @@ class Files:
             self._blobs.delete(blob)
         return key is not None
 
-    def sweep(self) -> int:
-        """Deletes expired files with their blobs, and old blobs that nothing names; gives back how
-        many blobs went."""
+    def sweep(self, min_age: timedelta = SWEEP_AGE) -> int:
+        """Deletes expired files with their blobs, and blobs that nothing names and that are old
+        enough; gives back how many blobs went."""
         now = self._clock()
         files = tables.files.c
         gone = delete(tables.files).where(files.expires_at <= now).returning(files.blob_key)
         with self._database.write() as connection:
             unused = unused_blobs(connection, connection.execute(gone).scalars().all())
-        old = set(self._blobs.written_before(now - SWEEP_AGE)).difference(unused)
+        old = set(self._blobs.written_before(now - min_age)).difference(unused)
         with self._database.read() as connection:
             unused += unused_blobs(connection, old)
         for blob in unused:
             self._blobs.delete(blob)
-        self._blobs.delete_staged(SWEEP_AGE.total_seconds())
+        self._blobs.delete_staged(min_age.total_seconds())
         return len(unused)
 
     def _visible(self, scope: Scope) -> ColumnElement[bool]:

@@ -27,7 +27,13 @@ from tunesmith.training.checkpoints import LoopState
 from tunesmith.training.evaluation import Validation
 from tunesmith.training.forward import forward, means, weight_of
 from tunesmith.training.optimizer import AdamW
-from tunesmith.training.progress import CheckpointWritten, Progress, StepDone, StopRequest
+from tunesmith.training.progress import (
+    CheckpointWritten,
+    Progress,
+    SaveDue,
+    StepDone,
+    StopRequest,
+)
 
 SNAPSHOT_INTERVAL_S = 60.0
 
@@ -90,6 +96,7 @@ def train(
 
     def save() -> Path:
         _refuse_divergence(plan, state.step, [optimizer.weight_norm()])
+        report(SaveDue(state.step))
         return checkpoints.write(run_folder, state, plan, adapter, optimizer, base_model)
 
     saved_at = time.monotonic()

@@ -22,10 +22,10 @@ from tests.unit.store.builders import (
 )
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain.ids import Ids
-from tunesmith.jobs.janitor import MIN_AGE_S, Janitor
+from tunesmith.jobs.janitor import MIN_AGE, Janitor
 from tunesmith.store.store import Store, open_store
 
-OLD = time.time() - 2 * MIN_AGE_S
+OLD = time.time() - 2 * MIN_AGE.total_seconds()
 
 
 @pytest.fixture
