@@ -63,7 +63,8 @@ class Strikes:
         self._counts: Counter[str] = Counter()
         self._inside = threading.local()
         self._synced_files: dict[int, tuple[int, int]] = {}  # inode → size, time of change
-        self._synced_names: dict[str, set[str]] = {}  # folder → names that would survive
+        self._synced_names: dict[int, set[str]] = {}  # folder's inode → names that would survive
+        self._is_dying = False
         self._note_all_synced()
 
     def place(self, path: Any, dir_fd: int | None = None) -> str | None:
@@ -85,7 +86,7 @@ class Strikes:
     @contextmanager
     def around(self, label: str | None) -> Iterator[None]:
         """One durable write. Those that it is made of (a tree's removal has many) count as well."""
-        if label is None:
+        if label is None or self._is_dying:
             yield
             return
         with self._lock:
@@ -104,6 +105,7 @@ class Strikes:
     def die(self) -> None:
         """The end, here and now."""
         with self._lock:  # no other thread gets any further
+            self._is_dying = True
             os.write(self._trace, b"STRUCK\n")
             if self._cut:
                 self._lose_unsynced()
@@ -113,7 +115,7 @@ class Strikes:
     def note_synced(self, fd: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
         if path.is_dir():
-            self._synced_names[str(path)] = set(os.listdir(path))
+            self._synced_names[path.stat().st_ino] = set(os.listdir(path))
         elif path.is_file():
             found = path.stat()
             self._synced_files[found.st_ino] = (found.st_size, found.st_mtime_ns)
@@ -121,17 +123,17 @@ class Strikes:
     def _note_all_synced(self) -> None:
         """What an earlier process left is taken to have reached the disk by now."""
         for folder, _, names in os.walk(self._data_dir):
-            self._synced_names[folder] = set(os.listdir(folder))
+            self._synced_names[os.stat(folder).st_ino] = set(os.listdir(folder))
             for name in names:
                 found = os.stat(os.path.join(folder, name))
                 self._synced_files[found.st_ino] = (found.st_size, found.st_mtime_ns)
 
     def _lose_unsynced(self) -> None:
         for folder, folders, names in os.walk(self._data_dir):
-            survivors = self._synced_names.get(folder, set())
+            survivors = self._synced_names.get(os.stat(folder).st_ino, set())
             for name in [*folders, *names]:
                 path = Path(folder, name)
-                if name.startswith((DATABASE, "worker.lock")):
+                if name.startswith(DATABASE):
                     continue
                 if name not in survivors:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -148,7 +150,6 @@ def watch(strikes: Strikes) -> None:
     _wrap(os, "rename", lambda a, b, **_: _two(strikes, "rename", a, b), strikes)
     _wrap(os, "replace", lambda a, b, **_: _two(strikes, "rename", a, b), strikes)
     _wrap(os, "link", lambda a, b, **_: _two(strikes, "link", a, b), strikes)
-    _wrap(os, "mkdir", lambda a, *_, **k: _one(strikes, "make", a, k.get("dir_fd")), strikes)
     _wrap(os, "unlink", lambda a, **k: _one(strikes, "remove", a, k.get("dir_fd")), strikes)
     _wrap(os, "rmdir", lambda a, **k: _one(strikes, "remove", a, k.get("dir_fd")), strikes)
     _wrap(os, "fsync", lambda fd: _one(strikes, "sync", fd), strikes, strikes.note_synced)

@@ -79,4 +79,5 @@ class Janitor:
         unused = set(published) - self._store.tuned_models.adapters_in_use()
         for adapter_id in unused:
             self._shelf.remove(adapter_id)
+        self._shelf.sweep(newest)
         return len(unused)

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from tunesmith.domain import errors
 from tunesmith.domain.errors import ErrorDetail
@@ -93,7 +94,8 @@ class Worker:
         try:
             self._stage_or_fail(stage, held, job)
         except stages.PutBack:
-            self._workshop.store.jobs.release(held.lease)
+            with suppress(errors.LeaseLost):  # cancelled just now: it isn't ours to give back
+                self._workshop.store.jobs.release(held.lease)
         except errors.LeaseLost:
             log.info("%s was taken from this worker; leaving it", job.id)
         except Exception:

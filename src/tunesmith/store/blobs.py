@@ -44,6 +44,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._store = LocalStore(root, mkdir=True)
+        _sync(root.parent)
 
     def put_file(self, key: str, source: BinaryIO) -> int:
         """Reads `source` from where it stands to its end, a part at a time; gives back the
@@ -128,11 +129,7 @@ class Blobs:
         """The bytes, their name in the folder, and the folder's name in ours."""
         path = self._root / key
         for place in (path, path.parent, self._root):
-            handle = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _sync(place)
 
 
 class _Reader(io.RawIOBase):
@@ -174,6 +171,14 @@ class _Reader(io.RawIOBase):
         buffer[:length] = memoryview(part)
         self._position += length
         return length
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _checked(key: str) -> str:

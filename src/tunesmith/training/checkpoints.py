@@ -88,7 +88,7 @@ def write(
 
 
 def read_newest(run_folder: Path, plan: TrainingPlan, base: Decoder) -> SavedRun | None:
-    """What is needed to go on from the newest checkpoint; None if there is none. After `sweep`:
+    """What is needed to go on from the newest checkpoint; None if there is none. After `prepare`:
     all checkpoints are taken to be whole."""
     folders = _folders(run_folder)
     if not folders:
@@ -104,8 +104,12 @@ def read_newest(run_folder: Path, plan: TrainingPlan, base: Decoder) -> SavedRun
     )
 
 
-def sweep(run_folder: Path) -> None:
-    """Remove what a crash left half written or half removed, and what no longer is whole."""
+def prepare(run_folder: Path) -> None:
+    """Make the folder, for good, or remove what a crash left in it half written or half removed,
+    and what no longer is whole."""
+    run_folder.mkdir(parents=True, exist_ok=True)
+    for parent in run_folder.parents[:2]:
+        _sync(parent)
     for unfinished in run_folder.glob(f"{_UNFINISHED_PREFIX}*"):
         shutil.rmtree(unfinished)
     for folder in _folders(run_folder):

@@ -76,8 +76,7 @@ def train(
     diverges; what `report` and `should_stop` raise passes through.
     """
     assert len(data.train_rows) == plan.num_examples, "the plan was made for other examples"
-    run_folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.sweep(run_folder)
+    checkpoints.prepare(run_folder)
     saved = checkpoints.read_newest(run_folder, plan, base)
     state = LoopState() if saved is None else saved.state
     adapter = _first_adapter(plan, base, parent) if saved is None else saved.adapter
