@@ -180,11 +180,15 @@ def _bootstrap(store: Store, settings: Settings) -> None:
 
 
 def _keep_secret(path: Path, text: str) -> None:
-    """Written under another name first: never half a key, never readable by others."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    """Written under another name first: never half a key, never readable by others. What a crash
+    left under that name is overwritten."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)

@@ -43,6 +43,7 @@ def main() -> None:
 def _become(order: dict[str, Any], lifeline_end: int) -> None:
     """Never returns."""
     try:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is for process ids
         logging.basicConfig(
             stream=sys.stderr,
             level=logging.INFO,
@@ -51,6 +52,8 @@ def _become(order: dict[str, Any], lifeline_end: int) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         lifeline.watch(lifeline_end)
         _run(order)
+    except SystemExit:
+        os._exit(0)
     except BaseException:
         logging.exception("ended")
         os._exit(1)

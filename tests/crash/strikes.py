@@ -38,7 +38,6 @@ NAMES = (
     (re.compile(r"(file|upload|part)[-_]\w{8,}"), "BLOB"),
     (re.compile(r"step-\d+"), "STEP"),
     (re.compile(r"(?<=^adapters/)[0-9A-Za-z]{8}(?=/|$)"), "ADAPTER"),
-    (re.compile(r"(?<=^api-key\.)\d+$"), "PID"),
     (re.compile(r"(UNFINISHED|STEP|ADAPTER)/.+"), r"\1/…"),
 )
 WRITE = re.compile(r"(insert into|update|delete from) (\w+)(?: set (.+?) where)?", re.I | re.S)

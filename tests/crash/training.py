@@ -209,7 +209,7 @@ class Bench:
         ago = timedelta(seconds=-1)
         Janitor(self.store, shelf, runs, min_age=ago, min_blob_age=ago).tidy()
         assert [path.name for path in runs.glob("*")] == []
-        adapters = {path.name for path in (data_dir / "adapters").iterdir()}
+        adapters = {path.name for path in (data_dir / "adapters").glob("*")}
         assert adapters == self.store.tuned_models.adapters_in_use()
         files = self.store.files.page(self.scope, limit=10_000).items
         blobs = {path.name for path in (data_dir / "blobs" / "files").iterdir()}
