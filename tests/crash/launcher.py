@@ -20,12 +20,13 @@ import alembic  # noqa: F401  # imported here, once, for all children
 import uvicorn  # noqa: F401
 
 import tunesmith.api.app
-
 import tunesmith.jobs.worker
 from tests.crash.strikes import Point, Strikes, watch
 from tunesmith import app
 from tunesmith.cli import lifeline
 from tunesmith.settings import Settings
+
+tunesmith.jobs.worker.ROOM_PAUSE_S = 0.3  # a test can't wait for as long as an operator
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def _run(order: dict[str, Any]) -> None:
     if order["part"] == "worker":
         app.run_worker(settings)
     else:
-        app.serve_api(settings, socket.socket(fileno=order["listener"]), {})
+        app.serve_api(settings, socket.socket(fileno=os.dup(order["listener"])), {})
 
 
 def _die_after(seconds: float, strikes: Strikes) -> None:

@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,18 @@ class Part:
         processes.wait_until_gone([self.process_id], WAIT_S)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Launcher:
     data_dir: Path
     process: subprocess.Popen[str]
-    log: Path
+    log: Path  # of all parts together
     settings: Mapping[str, Any]
-    listener: int | None = None
+    listener: socket.socket  # of APIs
     started: list[Part] = field(default_factory=list)
+
+    def on(self, data_dir: Path) -> "Launcher":
+        """The same, for another data folder."""
+        return replace(self, data_dir=data_dir)
 
     def start(
         self,
@@ -79,7 +84,7 @@ class Launcher:
             "after_s": after_s,
             "cut": cut,
             "settings": dict(self.settings),
-            "listener": self.listener,
+            "listener": self.listener.fileno(),
         }
         assert self.process.stdin
         assert self.process.stdout
@@ -93,10 +98,10 @@ class Launcher:
 
 @contextmanager
 def launcher(
-    data_dir: Path, folder: Path, settings: Mapping[str, Any], listener: int | None = None
+    folder: Path, listener: socket.socket, settings: Mapping[str, Any]
 ) -> Iterator[Launcher]:
-    """Starts parts on `data_dir`; traces and log go into `folder`. Nothing outlives the block."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Log, traces and, until `on` says otherwise, the data go into `folder`. Nothing outlives the
+    block."""
     log = folder / "parts.log"
     with log.open("ab") as stderr:
         process = subprocess.Popen(
@@ -107,9 +112,9 @@ def launcher(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            pass_fds=[] if listener is None else [listener],
+            pass_fds=[listener.fileno()],
         )
-    ours = Launcher(data_dir, process, log, settings, listener)
+    ours = Launcher(folder, process, log, settings, listener)
     try:
         yield ours
     finally:

@@ -1,17 +1,22 @@
 """Death at a chosen instant: numbers every durable write of this process, and may strike at one.
 
-`watch` puts itself around what makes bytes last (renames, removals, syncs, saves, blobs, commits),
-gives each a readable label, and notes it in a trace. A process told a `Point` kills itself (SIGKILL:
-nothing is closed, flushed or caught) just before or just after the write of that label. Labels come
-from places and tables, not from lines of code, so they survive most changes of what they watch:
+`watch` puts itself around what makes bytes last (renames, removals, syncs, saves, blobs,
+commits), gives each a readable label, and notes it in a trace. A process told a `Point` kills
+itself (SIGKILL: nothing is closed, flushed or caught) just before or just after the write of that
+label. Labels come from places and tables, not from lines of code, so they survive most changes of
+what they watch:
 
     rename runs/JOB/UNFINISHED -> runs/JOB/STEP
     commit update jobs(fence,lease_expires_at)
+
+Instead of striking, a point may `fill` the disk: with ballast if the data folder is a file system
+of its own, else by refusing whatever needs room for as long as the ballast is there.
 
 With `cut`, the death is a power failure, as bad as one may be: what was never forced to the disk
 is lost, contents and names alike (the database sees to itself).
 """
 
+import errno
 import os
 import re
 import shutil
@@ -19,7 +24,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
 DATABASE = "tunesmith.db"
+BALLAST = "ballast"
+NEEDS_ROOM = ("copy ", "save ", "write ", "put ", "commit ")
 
 # What differs from run to run, and what stands for it in a label.
 NAMES = (
@@ -49,7 +56,7 @@ class Point:
 
     label: str
     nth: int = 1
-    when: str = "before"  # or "after"
+    when: str = "before"  # or "after"; or "fill"
 
 
 class Strikes:
@@ -97,9 +104,17 @@ class Strikes:
             )
         if is_ours and self._point.when == "before":
             self.die()
+        if is_ours and self._point.when == "fill":
+            fill(self._data_dir)
+            is_ours = False
+        if label.startswith(NEEDS_ROOM) and self._is_full_by_word():
+            raise OSError(errno.ENOSPC, "No space left on device")
         yield
         if is_ours:
             self.die()
+
+    def _is_full_by_word(self) -> bool:
+        return (self._data_dir / BALLAST).exists() and not os.path.ismount(self._data_dir)
 
     def die(self) -> None:
         """The end, here and now."""
@@ -144,6 +159,17 @@ class Strikes:
             folders[:] = [name for name in folders if name in survivors]
 
 
+def fill(data_dir: Path) -> None:
+    """Leaves no room on the disk."""
+    with (data_dir / BALLAST).open("wb", buffering=0) as ballast, suppress(OSError):
+        while os.path.ismount(data_dir):
+            ballast.write(bytes(4096))
+
+
+def make_room(data_dir: Path) -> None:
+    (data_dir / BALLAST).unlink()
+
+
 def watch(strikes: Strikes) -> None:
     """From now on every durable write of this process passes through `strikes`."""
     _wrap(os, "rename", lambda a, b, **_: _two(strikes, "rename", a, b), strikes)
@@ -156,7 +182,10 @@ def watch(strikes: Strikes) -> None:
     _wrap(Path, "write_text", lambda path, *_, **__: _one(strikes, "write", path), strikes)
     _wrap(Path, "write_bytes", lambda path, *_, **__: _one(strikes, "write", path), strikes)
     _wrap(
-        safetensors.torch, "serialize_file", lambda _, path, **__: _one(strikes, "save", path), strikes
+        safetensors.torch,
+        "serialize_file",
+        lambda _, path, **__: _one(strikes, "save", path),
+        strikes,
     )
     blobs = strikes._data_dir / "blobs"
     _wrap(obstore, "put", lambda _, key, *__, **___: _one(strikes, "put", blobs / key), strikes)

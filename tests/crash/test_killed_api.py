@@ -10,18 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.crash.parts import Launcher, launcher, wait_until
+from tests.crash.parts import Launcher, wait_until
 from tests.crash.strikes import Point
 from tests.crash.test_killed_worker import IS_LONG, SEED, WHEN, kind
 from tests.crash.training import IDS, Bench, examples, furnish, now
-from tests.server import listening, url_of
+from tests.server import url_of
 from tunesmith.store.store import open_store
 
 CANCEL_EVENT = "Fine tuning process stopping due to job cancellation"
@@ -138,28 +138,21 @@ class Client:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Point | None], Service]]:
-    """Starts a new service whose first API dies at a point."""
+def start(parts: Launcher, tmp_path: Path) -> Iterator[Callable[[Point | None], Service]]:
+    """Starts a new service whose first API dies at a point. One at a time: stop it before the
+    next."""
     services: list[Service] = []
-    with (
-        closing(listening()) as listener,
-        launcher(tmp_path, tmp_path / "parts", {}, listener.fileno()) as parts,
-    ):
 
-        def start_one(point: Point | None) -> Service:
-            data_dir = tmp_path / f"data-{len(services)}"
-            data_dir.mkdir()
-            furnish(data_dir)
-            here = replace(parts, data_dir=data_dir)
-            services.append(Service(here, url_of(listener), point))
-            return services[-1]
+    def start_one(point: Point | None) -> Service:
+        data_dir = tmp_path / f"data-{len(services)}"
+        data_dir.mkdir()
+        furnish(data_dir)
+        services.append(Service(parts.on(data_dir), url_of(parts.listener), point))
+        return services[-1]
 
-        try:
-            yield start_one
-        finally:
-            for service in services:
-                service.stop()
-            print(parts.log.read_text()[-20_000:])
+    yield start_one
+    for service in services:
+        service.stop()
 
 
 def check_disk(service: Service) -> None:

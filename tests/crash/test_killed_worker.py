@@ -20,17 +20,6 @@ WHEN = ("before", "after")
 SEED = int(os.environ.get("CRASH_SEED") or (random.randrange(10**6) if IS_LONG else 1))
 
 
-@pytest.fixture(scope="session")
-def undisturbed(bench: Bench) -> tuple[Outcome, list[str]]:
-    """What a job leaves that nobody disturbs, and the labels of its worker's durable writes."""
-    job_id = bench.create_job()
-    (worker,) = bench.run(job_id)
-    outcome = bench.outcome(job_id)
-    bench.check_steps(outcome)
-    bench.check_nothing_is_left_over()
-    return outcome, worker.labels()
-
-
 def kind(label: str) -> str:
     """Commits differ by what they write, everything else by what is done in which folder."""
     verb, place = label.split(maxsplit=1)

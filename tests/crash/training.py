@@ -193,9 +193,7 @@ class Bench:
         return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
     def check_steps(self, outcome: Outcome) -> None:
-        steps = [
-            data["step"] for _, kind, _, data in outcome.events if kind == EventType.METRICS
-        ]
+        steps = [data["step"] for _, kind, _, data in outcome.events if kind == EventType.METRICS]
         assert steps == list(range(1, NUM_STEPS + 1))
         rows = outcome.result_file.decode().splitlines()[1:]
         assert [int(row.split(",")[0]) for row in rows] == steps
@@ -211,12 +209,20 @@ class Bench:
         assert [path.name for path in runs.glob("*")] == []
         adapters = {path.name for path in (data_dir / "adapters").glob("*")}
         assert adapters == self.store.tuned_models.adapters_in_use()
-        files = self.store.files.page(self.scope, limit=10_000).items
-        blobs = {path.name for path in (data_dir / "blobs" / "files").iterdir()}
-        assert blobs == {file.blob_key.partition("/")[2] for file in files}
+        blobs = {f"files/{path.name}" for path in (data_dir / "blobs" / "files").iterdir()}
+        assert blobs == self._needed_blobs()
         with closing(sqlite3.connect(data_dir / "tunesmith.db")) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+
+    def _needed_blobs(self) -> set[str]:
+        """Of files, and of jobs that have not ended (a client that had no answer made it twice)."""
+        files = self.store.files.page(self.scope, limit=10_000).items
+        needed = {file.blob_key for file in files}
+        for job in self.store.jobs.page(self.scope, limit=10_000).items:
+            if not job.status.is_terminal:
+                needed |= {job.training_blob, job.validation_blob or job.training_blob}
+        return needed
 
 
 def _anonymous(text: str) -> str:

@@ -36,6 +36,7 @@ STATUS: Mapping[type[errors.TunesmithError], int] = {
     errors.HeadTooLarge: 431,
     errors.UnsupportedModel: 400,
     errors.Unavailable: 503,
+    errors.StorageFull: 503,
     # Of the worker's world; no route meets them.
     errors.JobFailed: 500,
     errors.LeaseLost: 500,
@@ -80,8 +81,10 @@ def _answer(status: int, reply: ErrorReply, headers: Mapping[str, str] | None = 
     return Response(reply.model_dump_json(), status, media_type="application/json", headers=headers)
 
 
-def _on_our_error(_request: Request, error: Exception) -> Response:
+def _on_our_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TunesmithError), "registered for our errors only"
+    if isinstance(error, errors.StorageFull):
+        log.error("the disk is full: %s %s refused", request.method, request.url.path)
     return _answer(status_of(error), envelope(error))
 
 

@@ -14,6 +14,7 @@ TunesmithError
 ├── RateLimited             too much at once; try again later
 ├── UnsupportedModel        a base model's files are of a kind we don't run
 ├── Unavailable             a part of the service is down; a retry helps
+│   └── StorageFull         the disk is full
 ├── JobFailed               training can't go on, for a reason that the user should read
 └── LeaseLost               a worker's job was taken from it (cancelled, or given to another)
 
@@ -126,6 +127,12 @@ class Unavailable(TunesmithError):
     """A part of the service doesn't answer; a retry helps."""
 
     default_code = "service_unavailable"
+
+
+class StorageFull(Unavailable):
+    """There is no room left on the disk. No client's fault, and no job's."""
+
+    default_code = "storage_full"
 
 
 class JobFailed(TunesmithError):

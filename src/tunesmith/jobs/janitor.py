@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.domain import errors
 from tunesmith.store.files import SWEEP_AGE
 from tunesmith.store.store import Store
 
@@ -51,7 +52,7 @@ class Janitor:
             self._store.answered.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
-        except OSError:
+        except (OSError, errors.StorageFull):
             log.exception("could not sweep everything up; trying again later")
             return
         if num_uploads or num_blobs or num_runs or num_adapters:

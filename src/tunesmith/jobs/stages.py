@@ -121,17 +121,21 @@ def run(
     )
     parent = _parent_adapter(workshop, job, decoder)
     run_folder = workshop.run_folder(job.id)
-    is_finished = train(
-        plan,
-        training_data(train_file, valid_file),
-        decoder,
-        run_folder,
-        reporter,
-        lambda: _stop_request(held, is_shutting_down),
-        parent,
-        base_model=job.base_model,
-        snapshot_interval_s=workshop.snapshot_interval_s,
-    )
+    try:
+        is_finished = train(
+            plan,
+            training_data(train_file, valid_file),
+            decoder,
+            run_folder,
+            reporter,
+            lambda: _stop_request(held, is_shutting_down),
+            parent,
+            base_model=job.base_model,
+            snapshot_interval_s=workshop.snapshot_interval_s,
+        )
+    except errors.JobFailed:
+        reporter.flush()  # the steps up to there tell why
+        raise
     if held.is_lost:
         return
     reporter.flush()

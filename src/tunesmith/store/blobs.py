@@ -21,6 +21,7 @@ import obstore
 from obstore.store import LocalStore
 
 from tunesmith.domain import errors
+from tunesmith.store.room import full_disk_told
 
 KEY = re.compile(r"[a-z-]+/[A-Za-z0-9_-]+")
 
@@ -48,16 +49,17 @@ class Blobs:
 
     def put_file(self, key: str, source: BinaryIO) -> int:
         """Reads `source` from where it stands to its end, a part at a time; gives back the
-        number of bytes."""
-        obstore.put(
-            self._store,
-            _checked(key),
-            source,
-            use_multipart=True,  # else a source that can't say its size is read whole
-            chunk_size=PART_BYTES,
-            max_concurrency=PARTS,
-        )
-        self._sync(key)
+        number of bytes. Raises StorageFull."""
+        with full_disk_told():
+            obstore.put(
+                self._store,
+                _checked(key),
+                source,
+                use_multipart=True,  # else a source that can't say its size is read whole
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS,
+            )
+            self._sync(key)
         return self.size(key)
 
     def put_bytes(self, key: str, content: bytes) -> int:

@@ -76,13 +76,16 @@ def write(
     folder = run_folder / f"{_STEP_PREFIX}{state.step:08}"
     if not folder.exists():
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=run_folder))
-        save_adapter(unfinished / ADAPTER_FOLDER, adapter, base_model)
-        save_file(optimizer.tensors(), unfinished / _OPTIMIZER_FILE)
-        sizes = _sizes(unfinished)
-        contents = {"state": asdict(state), "plan": plan.to_json(), "sizes": sizes}
-        (unfinished / _STATE_FILE).write_text(json.dumps(contents, indent=1, allow_nan=False))
-        _sync_tree(unfinished)
-        _give_name(unfinished, folder)
+        try:
+            save_adapter(unfinished / ADAPTER_FOLDER, adapter, base_model)
+            save_file(optimizer.tensors(), unfinished / _OPTIMIZER_FILE)
+            sizes = _sizes(unfinished)
+            contents = {"state": asdict(state), "plan": plan.to_json(), "sizes": sizes}
+            (unfinished / _STATE_FILE).write_text(json.dumps(contents, indent=1, allow_nan=False))
+            _sync_tree(unfinished)
+            _give_name(unfinished, folder)
+        finally:  # half a checkpoint must not fill up a disk that is full already
+            shutil.rmtree(unfinished, ignore_errors=True)
     _prune(run_folder, plan)
     return folder
 
@@ -124,8 +127,7 @@ def _give_name(unfinished: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-        # A worker that lost its lease without noticing yet wrote the same step.
-        shutil.rmtree(unfinished)
+        # A worker that lost its lease without noticing yet wrote the same step: that one stays.
     _sync(folder.parent)
 
 
