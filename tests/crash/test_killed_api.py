@@ -20,7 +20,7 @@ import pytest
 from tests.crash.parts import Launcher, wait_until
 from tests.crash.strikes import Point
 from tests.crash.test_killed_worker import IS_LONG, SEED, WHEN, kind
-from tests.crash.training import IDS, Bench, examples, furnish, now
+from tests.crash.training import IDS, Bench, examples, now
 from tests.server import url_of
 from tunesmith.store.store import open_store
 
@@ -88,7 +88,7 @@ class Client:
         self.files[answer.json()["id"]] = content
 
     def create_job(self, file_id: str) -> None:
-        body = {"model": "tiny", "training_file": file_id}
+        body = {"model": "tunesmith-tiny", "training_file": file_id}
         job = self.send("POST", "/v1/fine_tuning/jobs", json=body).json()
         self.jobs[job["id"]] = job["status"]
 
@@ -146,7 +146,7 @@ def start(parts: Launcher, tmp_path: Path) -> Iterator[Callable[[Point | None], 
     def start_one(point: Point | None) -> Service:
         data_dir = tmp_path / f"data-{len(services)}"
         data_dir.mkdir()
-        furnish(data_dir)
+
         services.append(Service(parts.on(data_dir), url_of(parts.listener), point))
         return services[-1]
 

@@ -6,6 +6,8 @@ first stage.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -71,12 +73,13 @@ def list_jobs(
         metadata=metadata,
         without_metadata=without_metadata,
     )
-    return job_list_reply(page)
+    now = services.clock()
+    return job_list_reply(replace(page, items=tuple(_as_of(now, job) for job in page.items)))
 
 
 @router.get("/fine_tuning/jobs/{job_id}")
 def retrieve_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
-    return job_reply(_find_job(services, caller, job_id))
+    return job_reply(_as_of(services.clock(), _find_job(services, caller, job_id)))
 
 
 @router.post("/fine_tuning/jobs/{job_id}/cancel")
@@ -168,6 +171,12 @@ def _trainable_model(services: Services, caller: Caller, name: str) -> ServedMod
             code="model_not_available",
         )
     return model
+
+
+def _as_of(now: datetime, job: Job) -> Job:
+    """Without an estimate that the clock has overtaken: whoever made it is late, or dead."""
+    is_past = job.estimated_finish is not None and job.estimated_finish <= now
+    return replace(job, estimated_finish=None) if is_past else job
 
 
 def _find_job(services: Services, caller: Caller, job_id: str) -> Job:

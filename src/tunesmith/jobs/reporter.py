@@ -20,6 +20,7 @@ from tunesmith.store.store import Store
 from tunesmith.training.progress import CheckpointWritten, Progress, SaveDue, StepDone
 
 FLUSH_INTERVAL_S = 0.25
+CLOSING_S = 1.0  # after the last step: its checkpoint and the result file
 
 
 class Reporter:
@@ -109,12 +110,13 @@ class Reporter:
         )
 
     def _estimated_finish(self) -> datetime | None:
-        """Now and what the remaining steps take at this run's pace; None before there is one."""
+        """Now and what the remaining steps take at this run's pace; None before there is one. An
+        earlier worker's steps don't count: it had other conditions, and time went by since."""
         if self._first_step is None or self._last_step == self._first_step:
             return None
         pace_s = (time.monotonic() - self._first_step_at) / (self._last_step - self._first_step)
         remaining = self._plan.num_steps - self._last_step
-        return self._clock() + timedelta(seconds=pace_s * remaining)
+        return self._clock() + timedelta(seconds=pace_s * remaining + CLOSING_S)
 
 
 def adapter_id_of(job_id: str, step: int) -> str:
