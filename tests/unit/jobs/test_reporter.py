@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.store.builders import OURS, PLAN, running_job
+from tests.unit.store.builders import PLAN, a_job, add_job
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain.ids import Ids
-from tunesmith.domain.jobs import Job, Lease, StepMetrics
+from tunesmith.domain.jobs import JobStatus, StepMetrics
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.reporter import FLUSH_INTERVAL_S, Reporter
 from tunesmith.store.store import Store, open_store
@@ -30,16 +30,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def find(store: Store, lease: Lease) -> Job:
-    job = store.jobs.find(OURS, lease.job_id)
+def estimate(store: Store) -> datetime | None:
+    scope = store.tenants.ensure_first("local", "sk-tunesmith-test").scope
+    job = store.jobs.find(scope, "ftjob-1")
     assert job is not None
-    return job
+    return job.estimated_finish
 
 
-def reporter(store: Store, lease: Lease, tmp_path: Path) -> Reporter:
+def reporter(store: Store, tmp_path: Path) -> Reporter:
+    """Of a job that trains."""
+    scope = store.tenants.ensure_first("local", "sk-tunesmith-test").scope
+    add_job(store, a_job(scope=scope, status=JobStatus.RUNNING, plan=PLAN))
+    claimed = store.jobs.claim("worker-1", [JobStatus.RUNNING], ttl_s=60)
+    assert claimed is not None
+    job, lease = claimed
     held = HeldLease(store, lease, ttl_s=60)
-    shelf = AdapterShelf(tmp_path / "adapters")
-    return Reporter(store, shelf, Ids(), now, held, find(store, lease), PLAN)
+    return Reporter(store, AdapterShelf(tmp_path / "adapters"), Ids(), now, held, job, PLAN)
 
 
 def done(step: int) -> StepDone:
@@ -51,25 +57,23 @@ def test_estimate_is_made_of_this_runs_pace_alone(
     store: Store, tmp_path: Path, first_step: int
 ) -> None:
     """A run that goes on from step 3 must not take its one step for three."""
-    lease = running_job(store)
-    report = reporter(store, lease, tmp_path)
+    report = reporter(store, tmp_path)
     report(done(first_step))
-    assert find(store, lease).estimated_finish is None, "one step has no pace yet"
+    assert estimate(store) is None, "one step has no pace yet"
     time.sleep(STEP_S)
     report(done(first_step + 1))
-    estimate = find(store, lease).estimated_finish
-    assert estimate is not None
+    finish = estimate(store)
+    assert finish is not None
     remaining = PLAN.num_steps - first_step - 1
-    assert (estimate - now()).total_seconds() > remaining * STEP_S
+    assert (finish - now()).total_seconds() > remaining * STEP_S
 
 
 def test_what_was_told_is_kept_before_a_save(store: Store, tmp_path: Path) -> None:
     """The run that goes on from there won't tell it again."""
-    lease = running_job(store)
-    report = reporter(store, lease, tmp_path)
+    report = reporter(store, tmp_path)
     for step in (1, 2):
         report(done(step))
-    assert store.events.all_metrics(lease.job_id) == []
+    assert store.events.all_metrics("ftjob-1") == []
     report(SaveDue(2))
-    told = [event.data and event.data["step"] for event in store.events.all_metrics(lease.job_id)]
+    told = [event.data and event.data["step"] for event in store.events.all_metrics("ftjob-1")]
     assert told == [1, 2]
