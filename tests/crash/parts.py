@@ -40,6 +40,10 @@ class Part:
     def was_struck(self) -> bool:
         return self.trace.exists() and self.trace.read_text().endswith("STRUCK\n")
 
+    def wait(self) -> None:
+        """Until it has died."""
+        processes.wait_until_gone([self.process_id], WAIT_S)
+
     def stop(self) -> None:
         """As a supervisor does it."""
         self._signal(signal.SIGTERM)
@@ -50,7 +54,7 @@ class Part:
     def _signal(self, number: int) -> None:
         if self.is_alive:
             os.kill(self.process_id, number)
-        processes.wait_until_gone([self.process_id], WAIT_S)
+        self.wait()
 
 
 @dataclass(frozen=True)

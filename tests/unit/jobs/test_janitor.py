@@ -83,3 +83,13 @@ def test_parts_of_uploads_that_nobody_finished_go(store: Store, tmp_path: Path) 
     earlier.close()
     Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
     assert not store.blobs.exists("parts/part_1")
+
+
+def test_what_a_removal_left_half_done_goes(store: Store, tmp_path: Path) -> None:
+    """Nobody publishes or removes that adapter again, who would tidy up on the way."""
+    half = aged(tmp_path / "adapters" / ".unfinished-deleted1-x1y2z3")
+    young = tmp_path / "adapters" / ".unfinished-justnow1-x1y2z3"
+    young.mkdir()
+    Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
+    assert not half.exists()
+    assert young.exists()
