@@ -167,7 +167,7 @@ class TestResuming:
         first = run(PLAN, EXAMPLES, base, tmp_path)
         second = run(PLAN, EXAMPLES, base, tmp_path)
         assert second.is_finished
-        assert second.progress == first.progress[-2:]
+        assert second.progress == first.progress[-3:]
 
     def test_after_an_error_in_report_training_goes_on_from_the_last_snapshot(
         self, base: Decoder, tmp_path: Path
