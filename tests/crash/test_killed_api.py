@@ -95,7 +95,7 @@ class Client:
     def cancel(self, job_id: str) -> None:
         answer = self.send("POST", f"/v1/fine_tuning/jobs/{job_id}/cancel", accept=(200, 400))
         if answer.status_code == 400:
-            assert 'already has status "cancelled"' in answer.text
+            assert 'already has status "cancelled"' in answer.json()["error"]["message"]
         self.jobs[job_id] = "cancelled"
 
     def delete(self, file_id: str) -> None:
