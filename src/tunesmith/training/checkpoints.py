@@ -108,7 +108,7 @@ def read_newest(run_folder: Path, plan: TrainingPlan, base: Decoder) -> SavedRun
 
 
 def prepare(run_folder: Path) -> None:
-    """Make the folder, for good, or remove what a crash left in it half written or half removed,
+    """Make the folder, for good, and remove what a crash left in it half written or half removed,
     and what no longer is whole."""
     run_folder.mkdir(parents=True, exist_ok=True)
     for parent in run_folder.parents[:2]:
