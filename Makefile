@@ -6,7 +6,7 @@ BIN := .venv/bin
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints/cpu.txt)
 
 .DEFAULT_GOAL := all
-.PHONY: all help setup setup-dev demo serve test check fix bench clean
+.PHONY: all help setup setup-dev demo serve test check check-long fix bench clean
 
 all: check test  ## check and test
 
@@ -43,6 +43,9 @@ check: setup-dev  ## style, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check-long: setup-dev  ## kill trainer and API 200 times, at points drawn anew (minutes)
+	CHECK_LONG=1 $(BIN)/pytest -q tests/crash
 
 fix: setup-dev  ## repair what the style check can repair by itself
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,12 @@ def main() -> None:
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    made = {"service": service_table, "training": training_table, "data": data_table}
+    made = {
+        "service": service_table,
+        "training": training_table,
+        "data": data_table,
+        "prefix_cache": prefix_cache_table,
+    }
     tables = "\n\n".join(table() for name, table in made.items() if result_file(name).exists())
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
 
@@ -63,6 +68,17 @@ def data_table() -> str:
         f"| {train['memory_after_a_tenth_mb']} → {train['memory_mb']} MB |"
     )
     heading = "| GSM8K | time | speed | peak memory, before or early → at the end |"
+    return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", *rows])
+
+
+def prefix_cache_table() -> str:
+    record = read("prefix_cache")
+    rows = [
+        f"| {length} | {ours['new_ms']:.1f} ms | {ours['known_ms']:.1f} ms "
+        f"| **{ours['ratio']:.1f}** |"
+        for length, ours in record["result"].items()
+    ]
+    heading = "| tokens in the prompt | its beginning is new | is in the cache | ratio |"
     return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", *rows])
 
 

@@ -13,14 +13,33 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from tunesmith.api.transport import ConnectionLimits, ServerConfig
+from tunesmith.domain.ids import Ids
+
 START_TIMEOUT_S = 20.0
 
 
 @contextmanager
+def serving_api(
+    app: ASGIApp, listener: socket.socket, limits: ConnectionLimits
+) -> Iterator[uvicorn.Server]:
+    """Runs the API as `tunesmith api` does."""
+    with running(ServerConfig(app, Ids(), limits, grace_s=2), listener) as server:
+        yield server
+
+
+@contextmanager
 def serving(app: ASGIApp, listener: socket.socket) -> Iterator[str]:
-    """Runs `app` on a copy of `listener` and gives its URL. The socket outlives the server, as it
-    does under the supervisor: until the next one starts, connections wait in its queue."""
+    """Runs any other application and gives its URL."""
     config = uvicorn.Config(app, http="h11", log_level="warning", timeout_graceful_shutdown=2)
+    with running(config, listener):
+        yield url_of(listener)
+
+
+@contextmanager
+def running(config: uvicorn.Config, listener: socket.socket) -> Iterator[uvicorn.Server]:
+    """Runs a server on a copy of `listener`. The socket outlives the server, as it does under the
+    supervisor: until the next one starts, connections wait in its queue."""
     server = uvicorn.Server(config)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listener.dup()]}, name="server"
@@ -32,7 +51,7 @@ def serving(app: ASGIApp, listener: socket.socket) -> Iterator[str]:
             assert thread.is_alive(), "the server stopped while it was starting"
             assert time.monotonic() < deadline, "the server didn't start"
             time.sleep(0.005)
-        yield url_of(listener)
+        yield server
     finally:
         server.should_exit = True
         thread.join()

@@ -5,6 +5,7 @@ imported inside the functions of the parts that need it, never for the API.
 """
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ RUNS_FOLDER = "runs"
 REPORTS_FOLDER = "reports"
 BASE_NAME = "base"  # what an engine calls its bare base model
 SHUTDOWN_GRACE_S = 5
+MANY_FILES = 65_536  # not every system takes "no limit" for an answer
 IDS = Ids()
 
 
@@ -48,6 +50,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     from tunesmith.api.engines import EngineClient
     from tunesmith.api.report_desk import ReportDesk
     from tunesmith.api.serving import ModelDirectory
+    from tunesmith.api.transport import ConnectionLimits, ServerConfig
 
     catalog = read_catalog(settings.data_dir)
     engines = {
@@ -67,6 +70,12 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         max_upload_part_bytes=settings.max_upload_part_bytes,
         max_body_bytes=settings.max_body_bytes,
     )
+    connections = ConnectionLimits(
+        max_connections=settings.max_connections,
+        head_timeout_s=settings.head_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+    )
     with open_data(settings) as store:
         _bootstrap(store, settings)
         reports_folder = (settings.data_dir / REPORTS_FOLDER).absolute()
@@ -75,12 +84,8 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
-        config = uvicorn.Config(
-            api,
-            http="h11",  # bounds the size of headers, which httptools doesn't
-            log_level="warning",
-            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
-        )
+        config = ServerConfig(api, IDS, connections, SHUTDOWN_GRACE_S)
+        _allow_open_files()
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -157,6 +162,14 @@ def _share_processors() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def _allow_open_files() -> None:
+    """As many as the system lets us have. What most shells start a process with, 1024, is less
+    than two per connection: its own, and one to an engine."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def _bootstrap(store: Store, settings: Settings) -> None:
     """The first organisation and its admin key: from the environment, from the last start, or
     new. A new one is printed, once. Only the API does this: other commands must not change keys
@@ -172,11 +185,15 @@ def _bootstrap(store: Store, settings: Settings) -> None:
 
 
 def _keep_secret(path: Path, text: str) -> None:
-    """Written under another name first: never half a key, never readable by others."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    """Written under another name first: never half a key, never readable by others. What a crash
+    left under that name is overwritten."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)

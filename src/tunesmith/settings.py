@@ -65,6 +65,20 @@ class Settings:
         64 * 1024**2, "Largest part of a file that is uploaded in parts.", minimum=1
     )
     max_body_bytes: int = _setting(32 * 1024**2, "Largest JSON body of a request.", minimum=1024)
+    max_connections: int = _setting(
+        1000, "Open connections of clients; beyond, the longest idle one is closed.", minimum=1
+    )
+    head_timeout_s: float = _setting(
+        20.0, "Seconds in which a request's line and headers must arrive.", minimum=0.1
+    )
+    stall_timeout_s: float = _setting(
+        60.0,
+        "Seconds without a byte after which a request's body or an answer's reader is given up.",
+        minimum=0.1,
+    )
+    keep_alive_s: float = _setting(
+        30.0, "Seconds that a connection may be idle between two requests.", minimum=0
+    )
     result_file_format: str = _setting(
         "csv",
         "Content of result files: csv, or base64 as the hosted service sends since 2024.",

@@ -14,11 +14,12 @@ from pathlib import Path
 import httpx2
 import pytest
 import torch
+import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
 
 from tests.contract.checker import CheckedTransport
-from tests.server import listening, serving
+from tests.server import listening, serving, serving_api, url_of
 from tests.small_models import make_model
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.app import create_api
@@ -26,6 +27,7 @@ from tunesmith.api.context import ApiLimits
 from tunesmith.api.engines import EngineClient
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
+from tunesmith.api.transport import ConnectionLimits
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import BaseModel, Catalog
 from tunesmith.domain.tenancy import Caller
@@ -60,6 +62,7 @@ class LiveApi:
     shelf: AdapterShelf
     app: FastAPI
     data_dir: Path
+    server: uvicorn.Server
 
     def new_key(self, organization: str, project: str = "default") -> str:
         return self.store.tenants.create_key(organization, project, is_admin=False)
@@ -111,6 +114,7 @@ def live_api(
     engine_url: str,
     wait_s: float = 20.0,
     more_bases: Sequence[BaseModel] = (),
+    connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
 ) -> Iterator[LiveApi]:
     """`more_bases` are served by the same engine as `base_folder`."""
     source = str(base_folder)
@@ -130,8 +134,8 @@ def live_api(
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
         app = create_api(store, catalog, models, reports, IDS, now, LIMITS)
-        with serving(app, own) as url:
-            yield LiveApi(url, store, caller, shelf, app, data_dir)
+        with serving_api(app, own, connections) as server:
+            yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 
 
 @pytest.fixture(scope="session")

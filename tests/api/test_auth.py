@@ -1,6 +1,7 @@
 """Keys, organisations, projects (behaviour reference, sections 17.3 and 18.1)."""
 
 import base64
+from datetime import timedelta
 
 import httpx2
 import openai
@@ -10,31 +11,10 @@ from openai import OpenAI
 from tests.api.conftest import KEY, LiveApi, client_of
 from tests.contract.checker import CheckedTransport
 
-ROUTES = [
-    ("GET", "/v1/files"),
-    ("POST", "/v1/files"),
-    ("GET", "/v1/files/x/content"),
-    ("POST", "/v1/fine_tuning/jobs"),
-    ("GET", "/v1/fine_tuning/jobs/x"),
-    ("POST", "/v1/fine_tuning/jobs/x/cancel"),
-    ("GET", "/v1/models"),
-    ("DELETE", "/v1/models/x"),
-    ("POST", "/v1/chat/completions"),
-]
-
 
 @pytest.fixture(scope="module")
 def keyless(api: LiveApi, transport: CheckedTransport) -> httpx2.Client:
     return httpx2.Client(transport=transport, base_url=api.url)
-
-
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_no_route_opens_without_a_key(keyless: httpx2.Client, method: str, path: str) -> None:
-    answer = keyless.request(method, path)
-    assert answer.status_code == 401
-    error = answer.json()["error"]
-    assert error["message"].startswith("You didn't provide an API key. You need to provide your")
-    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +66,37 @@ def test_a_revoked_key_opens_nothing(api: LiveApi, transport: CheckedTransport) 
         client.models.list()
 
 
+def test_a_key_opens_nothing_from_its_last_moment_on(
+    api: LiveApi, transport: CheckedTransport
+) -> None:
+    """The refusal is the same as for a key that never was."""
+    tenants = api.store.tenants
+    lasting = tenants.create_key("timely", lifetime=timedelta(days=1))
+    fleeting = tenants.create_key("timely", lifetime=timedelta(microseconds=1))
+    assert client_of(api, lasting, transport).models.list().data
+    with pytest.raises(openai.AuthenticationError) as caught:
+        client_of(api, fleeting, transport).models.list()
+    assert caught.value.code == "invalid_api_key"
+
+
+def test_a_stream_outlives_its_key_and_no_request_does(
+    api: LiveApi, transport: CheckedTransport
+) -> None:
+    key = api.new_key("passing")
+    client = client_of(api, key, transport)
+    stream = client.chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": "hello"}], stream=True, max_tokens=200
+    )
+    first = next(iter(stream))
+    caller = api.store.tenants.find_caller(key)
+    assert caller is not None
+    assert api.store.tenants.revoke_key(caller.key_id)
+    *_, last = [first, *stream]
+    assert last.choices[0].finish_reason in ("stop", "length")
+    with pytest.raises(openai.AuthenticationError):
+        client.models.list()
+
+
 def test_own_organization_and_project_may_be_named(api: LiveApi, client: OpenAI) -> None:
     organization, project = api.caller.organization, api.caller.project
     for headers in (
@@ -123,6 +134,16 @@ def test_answers_carry_openai_s_headers(http: httpx2.Client) -> None:
     assert first["x-request-id"] != second["x-request-id"]
     assert first["openai-organization"] == "local"
     assert int(first["openai-processing-ms"]) >= 0
+
+
+def test_a_stream_carries_them_too(http: httpx2.Client) -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "stream": True}
+    headers = http.post("/v1/chat/completions", json=body | {"max_tokens": 1}).headers
+    assert headers["content-type"].startswith("text/event-stream")
+    assert headers["x-request-id"].startswith("req_")
+    assert headers["openai-organization"] == "local"
+    assert headers["openai-version"] == "2020-10-01"
+    assert int(headers["openai-processing-ms"]) >= 0
 
 
 def test_health_needs_no_key(keyless: httpx2.Client) -> None:

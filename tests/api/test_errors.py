@@ -12,6 +12,7 @@ import pytest
 
 from tests.api import histories
 from tests.api.conftest import KEY, LIMITS, LiveApi
+from tests.api.wire import head, wire_to
 from tunesmith.api.errors import STATUS, status_of
 from tunesmith.domain import errors
 
@@ -52,6 +53,18 @@ def test_an_error_of_a_part_takes_the_row_of_its_ancestor() -> None:
         ("GET", "/v1/v1/models", 404, "Invalid URL (GET /v1/v1/models)", None),
         ("GET", f"{JOBS}/", 404, f"Invalid URL (GET {JOBS}/)", None),
         ("GET", f"{JOBS}//events", 404, f"Invalid URL (GET {JOBS}//events)", None),
+        ("GET", f"{FILES}/x/", 404, f"Invalid URL (GET {FILES}/x/)", None),
+        ("GET", f"{FILES}//content", 404, f"Invalid URL (GET {FILES}//content)", None),
+        ("GET", f"{FILES}/a%2Fb", 404, f"Invalid URL (GET {FILES}/a/b)", None),
+        ("GET", f"{FILES}/../models", 404, f"Invalid URL (GET {FILES}/../models)", None),
+        ("GET", f"{JOBS}/%2e%2e/%2e%2e", 404, f"Invalid URL (GET {JOBS}/../..)", None),
+        ("POST", f"{JOBS}/ftjob-1/cancel/", 404, f"Invalid URL (POST {JOBS}/ftjob-1/ca", None),
+        ("POST", f"{CHAT}/", 404, f"Invalid URL (POST {CHAT}/)", None),
+        ("GET", "//v1/models", 404, "Invalid URL (GET //v1/models)", None),
+        ("GET", "/V1/models", 404, "Invalid URL (GET /V1/models)", None),
+        ("OPTIONS", FILES, 405, "Not allowed to OPTIONS on /v1/files.", "method_not_supported"),
+        ("TRACE", FILES, 405, "Not allowed to TRACE on /v1/files.", "method_not_supported"),
+        ("CONNECT", FILES, 405, "Not allowed to CONNECT on", "method_not_supported"),
         ("GET", "/v1/%ff%00", 404, "Invalid URL (GET /v1/\ufffd\0)", None),
         ("GET", CHAT, 405, "Not allowed to GET on /v1/chat/completions.", "method_not_supported"),
         ("PUT", FILES, 405, "Not allowed to PUT on /v1/files.", "method_not_supported"),
@@ -61,13 +74,36 @@ def test_an_error_of_a_part_takes_the_row_of_its_ancestor() -> None:
     ],
 )
 def test_paths_and_verbs_that_lead_nowhere(
-    http: httpx2.Client, method: str, path: str, status: int, message: str, code: str | None
+    api: LiveApi, method: str, path: str, status: int, message: str, code: str | None
 ) -> None:
-    answer = http.request(method, path)
-    assert answer.status_code == status
-    error = answer.json()["error"]
+    """As they are written: a client library would tidy them up."""
+    with wire_to(api.url) as wire:
+        answer = wire.send(head(f"{method} {path} HTTP/1.1", "Connection: close")).answer()
+    assert answer.status == status
+    assert answer.is_envelope()
+    error = answer.json["error"]
     assert error["message"].startswith(message)
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
+
+
+def test_a_head_request_is_refused_by_its_head_alone(api: LiveApi) -> None:
+    answer = httpx2.head(f"{api.url}{FILES}", headers={"authorization": f"Bearer {KEY}"})
+    assert (answer.status_code, answer.content) == (405, b"")
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    "host", ["[", "[::1", "a/b?c#d", "http://[", "\u00ff", "a b", "@:99999999"]
+)
+@pytest.mark.parametrize("path", ["/v1/nowhere", "/v1/models/", FILES, CHAT])
+def test_a_host_that_can_not_be_is_nobody_s_trouble(api: LiveApi, host: str, path: str) -> None:
+    lines = ["Authorization: Bearer " + KEY, "Idempotency-Key: one", "Connection: close"]
+    request = "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *lines, "", ""])
+    with wire_to(api.url) as wire:
+        answer = wire.send(request.encode("latin-1")).answer()
+    assert answer.status == {FILES: 200, CHAT: 405}.get(path, 404)
+    if answer.status == 404:
+        assert answer.json["error"]["message"] == f"Invalid URL (GET {path})"
 
 
 @pytest.mark.parametrize("path", [JOBS, CHAT])
@@ -85,6 +121,12 @@ def test_paths_and_verbs_that_lead_nowhere(
         b'{"model": "\xe9"}',
         b"[" * 50_000,
         b'{"seed": ' + b"9" * 50_000 + b"}",
+        b'{"seed": 01}',
+        b'{"seed": 1}{}',
+        b"\xef\xbb\xbf{}",
+        b'{"model": "tiny",,}',
+        b'{"a":' * 10_000,
+        "{}".encode("utf-16"),
     ],
     ids=lambda body: repr(body[:14]),
 )
@@ -95,12 +137,72 @@ def test_bad_json(http: httpx2.Client, path: str, body: bytes) -> None:
     assert message.startswith("We could not parse the JSON body of your request. (HINT: ")
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"temperature": {}',
+        '"seed": {}',
+        '"tools": [{{"type": "function", "function": {{"name": "f", "parameters": {{"a": {}}}}}}}]',
+    ],
+)
+def test_numbers_that_json_does_not_have_are_refused_wherever_they_are(
+    http: httpx2.Client, field: str, number: str
+) -> None:
+    body = '{"model": "tiny", "messages": [{"role": "user", "content": "a"}], '
+    answer = http.post(CHAT, content=body + field.format(number) + "}")
+    assert answer.status_code == 400
+
+
 @pytest.mark.parametrize("path", [JOBS, CHAT])
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"text"'])
 def test_json_that_is_no_object(http: httpx2.Client, path: str, body: bytes) -> None:
     answer = http.post(path, content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("Invalid type for 'body': expected an obj")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [
+        (JOBS, '{"model": "tiny", "training_file": "a", "model": "b"}', "model"),
+        (JOBS, '{"model": "a", "training_file": "b", "metadata": {"k": "1", "k": "2"}}', "k"),
+        (JOBS, '{"model": "a", "training_file": "b", "\\u006dodel": "tiny"}', "model"),
+        (CHAT, '{"model": "tiny", "messages": [{"role": "user", "role": "user"}]}', None),
+        (
+            CHAT,
+            '{"model": "a", "messages": [{"role": "user", "content": "a", "content": "b"}]}',
+            "content",
+        ),
+        (
+            CHAT,
+            '{"model": "a", "messages": [{"role": "user", "content": "a"}], "n": 1, "n": 1}',
+            "n",
+        ),
+    ],
+)
+def test_a_key_sent_twice_is_refused_by_name(
+    http: httpx2.Client, path: str, body: str, key: str | None
+) -> None:
+    """Which of the two is meant? Readers differ, and that has been used to get past checks."""
+    answer = http.post(path, content=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    if key is None:  # something else is wrong as well
+        assert error["param"] == "messages[0].content"
+    else:
+        assert error["message"].startswith(f"The JSON body has the key '{key}' more than once")
+        assert (error["param"], error["code"]) == (key, "duplicate_key")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/x-www-form-urlencoded", "\x7f"]
+)
+def test_json_is_json_whatever_it_is_called(http: httpx2.Client, content_type: str) -> None:
+    """As the hosted service has it: clients forget the header, or curl sets its own."""
+    body = '{"model": "tiny", "messages": [{"role": "user", "content": "a"}], "max_tokens": 1}'
+    answer = http.post(CHAT, content=body, headers={"content-type": content_type})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("path", [JOBS, CHAT])
@@ -118,6 +220,22 @@ def test_a_body_with_thousands_of_errors_is_only_counted(http: httpx2.Client, pa
         (f"{JOBS}?limit=abc", 400, "limit"),
         (f"{JOBS}?limit=1.5", 400, "limit"),
         (f"{JOBS}?limit=" + "9" * 5000, 400, "limit"),
+        (f"{JOBS}?limit=", 400, "limit"),
+        (f"{JOBS}?limit=5&limit=0", 400, "limit"),
+        (f"{JOBS}?limit=%00", 400, "limit"),
+        (f"{JOBS}?limit=%F0%9F%98%80", 400, "limit"),
+        (f"{JOBS}?limit=1'%20OR%201=1", 400, "limit"),
+        (f"{JOBS}?after=%00", 400, "after"),
+        (f"{JOBS}?after=%ff%fe", 400, "after"),
+        (f"{JOBS}?after=x'%20OR%20'1'='1", 400, "after"),
+        (f"{JOBS}?after={'a' * 4000}", 400, "after"),
+        (f"{JOBS}?after=ftjob-none&after=ftjob-other", 400, "after"),
+        (f"{JOBS}/ftjob-x'%3B%20DROP%20TABLE%20jobs", 404, "fine_tune_id"),
+        (f"{JOBS}/%F0%9F%98%80", 404, "fine_tune_id"),
+        (f"{JOBS}/%2e%2e", 404, "fine_tune_id"),
+        (f"{FILES}/%25", 404, "id"),
+        (f"{FILES}/{'a' * 4000}", 404, "id"),
+        (f"{FILES}/*", 404, "id"),
         (f"{JOBS}?after=ftjob-none", 400, "after"),
         (f"{JOBS}?after=", 400, "after"),
         (f"{JOBS}?metadata=x", 400, "metadata"),

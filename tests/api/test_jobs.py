@@ -1,6 +1,8 @@
 """Jobs, events and checkpoints through the official SDK (behaviour reference, sections 4 to 7)."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -355,14 +357,20 @@ def test_a_running_job_shows_numbers_and_an_estimate(
         model="tiny", training_file=file_id, hyperparameters={"batch_size": 4}
     )
     lease = histories.started(api, job.id)
-    api.store.jobs.record(lease, [histories.metrics_event(1)], estimated_finish=now())
+    in_a_minute = now() + timedelta(minutes=1)
+    api.store.jobs.record(lease, [histories.metrics_event(1)], estimated_finish=in_a_minute)
     job = client.fine_tuning.jobs.retrieve(job.id)
     assert job.status == "running"
     resolved = {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.8}
     assert job.hyperparameters.to_dict() == resolved
     assert job.method is not None
     assert job.method.to_dict()["supervised"] == {"hyperparameters": resolved}
-    assert job.estimated_finish == pytest.approx(time.time(), abs=5)
+    assert job.estimated_finish == int(in_a_minute.timestamp())
+    # Its trainer died, say: an end that is past is no estimate.
+    api.store.jobs.record(lease, [], estimated_finish=now())
+    assert client.fine_tuning.jobs.retrieve(job.id).estimated_finish is None
+    listed = client.fine_tuning.jobs.list(limit=1).data[0]
+    assert (listed.id, listed.estimated_finish) == (job.id, None)
 
 
 def test_a_succeeded_job_leads_to_model_results_and_checkpoints(
@@ -487,6 +495,23 @@ def test_a_finished_job_can_not_be_cancelled(client: OpenAI, file_id: str) -> No
         "param": None,
         "code": None,
     }
+
+
+def test_of_cancels_at_once_one_is_the_cancel(api: LiveApi, client: OpenAI, file_id: str) -> None:
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file_id)
+    histories.started(api, job.id)
+
+    def cancel(_: int) -> str:
+        try:
+            return client.fine_tuning.jobs.cancel(job.id).status
+        except openai.BadRequestError as error:
+            return error.message
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(cancel, range(4)))
+    assert answers.count("cancelled") == 1
+    assert sum('already has status "cancelled"' in answer for answer in answers) == 3
+    assert [event.level for event in client.fine_tuning.jobs.list_events(job.id)].count("warn") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import openai
@@ -39,6 +40,30 @@ def test_revoked_key_stops_at_once(service: Service) -> None:
         assert tunesmith("keys", "revoke", row["id"], "--data-dir", data_dir).returncode == 0
         with pytest.raises(openai.AuthenticationError):
             theirs.models.list()
+
+
+def test_key_that_expires_says_when_and_stops_then(service: Service) -> None:
+    data_dir = str(service.data_dir)
+    create = ("keys", "create", "--org", "timely", "--data-dir", data_dir, "--expires-in")
+    assert tunesmith(*create, "30d").stdout.startswith("sk-")
+    fleeting = tunesmith(*create, "1s").stdout.strip()
+    time.sleep(1)
+    theirs = OpenAI(base_url=f"{service.url}/v1", api_key=fleeting)
+    with theirs, pytest.raises(openai.AuthenticationError):
+        theirs.models.list()
+    listed = tunesmith("keys", "list", "--data-dir", data_dir).stdout.splitlines()
+    month, second = [line for line in listed if "timely/default" in line]
+    assert " active, until 20" in month
+    assert second.endswith(" expired")
+
+
+@pytest.mark.parametrize("words", ["soon", "0", "-1d", "1w", "1.5h", "9999999d"])
+def test_length_of_time_that_is_none_is_one_calm_line(tmp_path: Path, words: str) -> None:
+    create = ("keys", "create", "--org", "acme", "--data-dir", str(tmp_path))
+    refused = tunesmith(*create, f"--expires-in={words}")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"Error: '{words}' is not a length of time: write 30d")
+    assert refused.stdout == ""
 
 
 def test_commands_leave_the_services_own_key_and_name_alone(

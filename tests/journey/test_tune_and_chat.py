@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,19 @@ def test_events_tell_the_story_in_order(client: OpenAI, tuned: FineTuningJob) ->
     assert len(checkpoints) == 2, "the last of three kept checkpoints is announced as the model"
     steps: list[Any] = [event.data for event in reversed(events) if event.type == "metrics"]
     total = steps[0]["total_steps"]
+    for event in events:
+        assert event.level == "info"
+        data: Any = event.data
+        if event.type == "message":
+            assert data == (None if event.message == "Fine-tuning job started" else {})
+            continue
+        words = f"Step {data['step']}/{total}: training loss={data['train_loss']:.2f}"
+        if "valid_loss" in data:
+            words += f", validation loss={data['valid_loss']:.2f}"
+        if "full_valid_loss" in data:
+            words += f", full validation loss={data['full_valid_loss']:.2f}"
+        assert event.message == words
+        assert ("valid_loss" in data) == (data["step"] % 10 == 0 or "full_valid_loss" in data)
     assert [step["step"] for step in steps] == list(range(1, total + 1))
     assert all("full_valid_loss" in step for step in steps if step["step"] % (total // 4) == 0)
 
@@ -178,6 +192,57 @@ def test_training_goes_on_from_a_tuned_model(
         if event.type == "metrics"
     ][-1]
     assert first["train_loss"] < fresh["train_loss"], "it begins where its parent ended"
+
+
+def test_training_goes_on_from_a_checkpoint_under_a_name_of_its_own(
+    service: Any, client: OpenAI, tuned: FineTuningJob, examples: list[dict[str, Any]]
+) -> None:
+    """The base stays in the name, suffix and id are new; and without a validation file the metrics
+    have no word of one. When the parent's weights are gone, the job says so."""
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(tuned.id).data[1]
+    parent = checkpoint.fine_tuned_model_checkpoint
+    asked: Any = {
+        "model": parent,
+        "training_file": upload(client, examples[:10]),
+        "suffix": "again",
+        "hyperparameters": {"n_epochs": 1},
+    }
+    done = wait_for(client, client.fine_tuning.jobs.create(**asked).id, "succeeded")
+    assert done.model == parent
+    name = (done.fine_tuned_model or "").split(":")
+    assert name[:4] == ["ft", "gpt-4o-mini-2024-07-18", "local", "again"]
+    assert name[4] not in parent
+    assert len(name) == 5
+    events = list(client.fine_tuning.jobs.list_events(done.id, limit=50))
+    for event in events:
+        data: Any = event.data
+        if event.type == "metrics":
+            keys = {"step", "total_steps", "train_loss", "train_mean_token_accuracy"}
+            assert data.keys() - {"tokens_per_second"} == keys
+            assert event.message == (
+                f"Step {data['step']}/10: training loss={data['train_loss']:.2f}"
+            )
+
+    for folder in (service.data_dir / "adapters").glob(parent.split(":")[4]):
+        shutil.rmtree(folder)
+    failed = wait_for(client, client.fine_tuning.jobs.create(**asked).id, "failed")
+    assert failed.error
+    assert failed.error.code == "model_not_available"
+    assert parent in failed.error.message
+
+
+def test_file_and_parent_deleted_meanwhile_are_kept_for_the_job(
+    client: OpenAI, examples: list[dict[str, Any]]
+) -> None:
+    file_id = upload(client, examples[:10])
+    asked: Any = {"training_file": file_id, "hyperparameters": {"n_epochs": 1}}
+    first = client.fine_tuning.jobs.create(model="gpt-4o-mini", **asked)
+    parent = wait_for(client, first.id, "succeeded").fine_tuned_model
+    assert parent
+    second = client.fine_tuning.jobs.create(model=parent, **asked)
+    client.files.delete(file_id)
+    client.models.delete(parent)
+    assert wait_for(client, second.id, "succeeded").fine_tuned_model
 
 
 def test_same_seed_gives_the_same_losses(client: OpenAI, examples: list[dict[str, Any]]) -> None:

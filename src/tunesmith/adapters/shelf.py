@@ -4,7 +4,6 @@ The trainer publishes, the engine reads, the API only knows ids. A folder on the
 changes, so an engine may map its files as long as it likes.
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -45,6 +44,7 @@ class AdapterShelf:
         if target.is_dir():
             return target
         self._root.mkdir(parents=True, exist_ok=True)
+        _flush(self._root.parent)
         unfinished = self._unfinished(adapter_id)
         try:
             _copy_to_disk(source_folder, unfinished)
@@ -62,9 +62,16 @@ class AdapterShelf:
         """Takes the adapter away, if it is there."""
         target = self.path(adapter_id)
         if target.is_dir():
-            with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
+            with suppress(FileNotFoundError):  # somebody else was quicker
                 target.rename(self._unfinished(adapter_id))
             self._sweep(adapter_id)
+
+    def sweep(self, timestamp: float) -> None:
+        """Removes what publishers and removers that died before that time left half done."""
+        for folder in self._root.glob(f"{_UNFINISHED}*"):
+            with suppress(FileNotFoundError):
+                if folder.stat().st_mtime < timestamp:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _unfinished(self, adapter_id: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{adapter_id}-", dir=self._root))

@@ -5,10 +5,12 @@ lets through what JSON doesn't have, and fails on deep nesting) and only then va
 pydantic parses and validates in one go.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import jiter
 import pydantic
 import pydantic_core
 from fastapi import Request
@@ -22,6 +24,7 @@ T = TypeVar("T", bound=base.Request)
 Refuse = Callable[[Sequence[validation.Finding], Any], errors.InvalidRequest]
 
 MAX_FINDINGS = 1000
+DUPLICATE = re.compile(r'Detected duplicate key "(.*)" at', re.DOTALL)
 NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
     "your HTTP library correctly. The API expects a JSON payload, but what was sent was not valid "
@@ -39,7 +42,7 @@ class JsonBody(Generic[T]):
     async def __call__(self, request: Request, services: ServicesDep) -> T:
         body = await read_body(request, services.limits.max_body_bytes)
         try:
-            return self.kind.model_validate_json(body)
+            valid = self.kind.model_validate_json(body)
         except pydantic.ValidationError as error:
             if error.error_count() > MAX_FINDINGS:  # listing a million would take seconds
                 raise errors.InvalidRequest(
@@ -49,6 +52,8 @@ class JsonBody(Generic[T]):
             if findings[0]["type"] == "json_invalid":
                 raise _not_json(body, findings[0]["ctx"]["error"]) from error
             raise self.refuse(findings, pydantic_core.from_json(body)) from error
+        _check_again(body)
+        return valid
 
 
 def json_body(kind: type[T], refuse: Refuse = validation.refusal) -> JsonBody[T]:
@@ -78,6 +83,28 @@ def too_large(max_bytes: int) -> errors.PayloadTooLarge:
     return errors.PayloadTooLarge(
         f"The request is too large: this service takes at most {max_bytes} bytes here."
     )
+
+
+def _check_again(body: bytes) -> None:
+    """Raises InvalidRequest if an object has a key twice (which one was meant?), or if there is
+    a NaN where the model allows anything.
+
+    pydantic takes the last of the two and can't be told otherwise, so its parser runs once more,
+    by itself. That is no more work than the first time (2.6 + 2.5 ms for 1.3 MB of messages), and
+    the body is known by now to need no more memory than its model has taken.
+    """
+    try:
+        jiter.from_json(body, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys")
+    except ValueError as error:
+        found = DUPLICATE.search(str(error))
+        if found is None:  # the two parsers disagree
+            raise _not_json(body, str(error)) from error
+        key = found[1][: validation.SHOWN_LENGTH]
+        raise errors.InvalidRequest(
+            f"The JSON body has the key '{key}' more than once in one object. Send it once.",
+            param=key,
+            code="duplicate_key",
+        ) from error
 
 
 def _not_json(body: bytes, detail: str) -> errors.InvalidRequest:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from tunesmith.api import validation
 from tunesmith.api.request_ids import answer_headers, request_id
 from tunesmith.domain import errors
+from tunesmith.domain.answered import AlreadyAnswered
 from tunesmith.wire.errors import ErrorReply, error_reply
 
 log = logging.getLogger("tunesmith.api")
@@ -28,19 +29,25 @@ STATUS: Mapping[type[errors.TunesmithError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
+    errors.RequestTimeout: 408,
     errors.PayloadTooLarge: 413,
+    errors.UrlTooLong: 414,
     errors.RateLimited: 429,
+    errors.HeadTooLarge: 431,
     errors.UnsupportedModel: 400,
     errors.Unavailable: 503,
+    errors.StorageFull: 503,
     # Of the worker's world; no route meets them.
     errors.JobFailed: 500,
     errors.LeaseLost: 500,
 }
 
+REPLAYED = {"idempotent-replayed": "true"}
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it is for the log
 
 
 def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(AlreadyAnswered, _on_already_answered)
     app.add_exception_handler(errors.TunesmithError, _on_our_error)
     app.add_exception_handler(RequestValidationError, _on_bad_query)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -74,9 +81,17 @@ def _answer(status: int, reply: ErrorReply, headers: Mapping[str, str] | None = 
     return Response(reply.model_dump_json(), status, media_type="application/json", headers=headers)
 
 
-def _on_our_error(_request: Request, error: Exception) -> Response:
+def _on_our_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TunesmithError), "registered for our errors only"
+    if isinstance(error, errors.StorageFull):
+        log.error("the disk is full: %s %s refused", request.method, request.url.path)
     return _answer(status_of(error), envelope(error))
+
+
+def _on_already_answered(_request: Request, retry: Exception) -> Response:
+    """No error at all, but it takes the same road."""
+    assert isinstance(retry, AlreadyAnswered), "registered for this class only"
+    return Response(retry.answer, media_type="application/json", headers=REPLAYED)
 
 
 def _on_bad_query(request: Request, error: Exception) -> Response:

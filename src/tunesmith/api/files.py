@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.openapi import form
 from tunesmith.api.received import ReceivedForm, received_form
 from tunesmith.domain import errors
@@ -66,14 +67,18 @@ class FileContent(StreamingResponse):
 
 
 @router.post("/files", openapi_extra=UPLOAD_FORM)
-async def create_file(request: Request, caller: CallerDep, services: ServicesDep) -> FileReply:
+async def create_file(
+    request: Request, caller: CallerDep, services: ServicesDep, once: OnceDep
+) -> FileReply:
     file_id = services.ids.file()
     blob_key = file_blob_key(file_id)
     max_bytes = services.limits.max_upload_bytes
     async with received_form(request, services, "file", blob_key, max_bytes) as received:
         file = _stored_file(file_id, blob_key, received, caller, services.clock())
-        await run_in_threadpool(services.store.files.add, file)
-    return file_reply(file)
+        reply = file_reply(file)
+        answered = once.record(received.content(), reply)
+        await run_in_threadpool(services.store.files.add, file, answered)
+    return reply
 
 
 @router.get("/files")

@@ -6,6 +6,8 @@ first stage.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,6 +16,7 @@ from tunesmith.api import validation
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.serving import ServedModel, find_model
 from tunesmith.domain import errors
 from tunesmith.domain.files import FilePurpose, StoredFile
@@ -44,10 +47,14 @@ METADATA_FILTER = {
 
 
 @router.post("/fine_tuning/jobs")
-def create_job(caller: CallerDep, services: ServicesDep, body: Body) -> JobReply:
+def create_job(caller: CallerDep, services: ServicesDep, once: OnceDep, body: Body) -> JobReply:
+    content = body.model_dump_json()
+    once.recall(content)
     job = _new_job(services, caller, body)
-    services.store.jobs.create(job, [NewEvent(f"Created fine-tuning job: {job.id}")])
-    return job_reply(job)
+    reply = job_reply(job)
+    events = [NewEvent(f"Created fine-tuning job: {job.id}")]
+    services.store.jobs.create(job, events, once.record(content, reply))
+    return reply
 
 
 @router.get("/fine_tuning/jobs", openapi_extra={"parameters": [METADATA_FILTER]})
@@ -66,12 +73,13 @@ def list_jobs(
         metadata=metadata,
         without_metadata=without_metadata,
     )
-    return job_list_reply(page)
+    now = services.clock()
+    return job_list_reply(replace(page, items=tuple(_as_of(now, job) for job in page.items)))
 
 
 @router.get("/fine_tuning/jobs/{job_id}")
 def retrieve_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
-    return job_reply(_find_job(services, caller, job_id))
+    return job_reply(_as_of(services.clock(), _find_job(services, caller, job_id)))
 
 
 @router.post("/fine_tuning/jobs/{job_id}/cancel")
@@ -164,6 +172,12 @@ def _training_file(services: Services, caller: Caller, file_id: str, param: str)
             param=param,
         )
     return file
+
+
+def _as_of(now: datetime, job: Job) -> Job:
+    """Without an estimate that the clock has overtaken: whoever made it is late, or dead."""
+    is_past = job.estimated_finish is not None and job.estimated_finish <= now
+    return replace(job, estimated_finish=None) if is_past else job
 
 
 def _find_job(services: Services, caller: Caller, job_id: str) -> Job:

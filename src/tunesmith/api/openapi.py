@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from tunesmith import __version__
 from tunesmith.api.auth import authenticate
 from tunesmith.api.bodies import JsonBody
+from tunesmith.api.idempotency import HEADER, once
 from tunesmith.wire.errors import ErrorReply
 
 Json = dict[str, Any]  # a part of the document
@@ -55,6 +56,8 @@ def describe(app: FastAPI) -> Json:
         for dependency in dependencies:
             if dependency is authenticate:
                 _describe_key(operation)
+            elif dependency is once:
+                _describe_headers(operation, HEADER)
             elif isinstance(dependency, JsonBody):
                 _describe_body(operation, dependency.kind)
                 request_models.add(dependency.kind)
@@ -99,9 +102,13 @@ def _dependencies(dependant: Dependant) -> Iterator[object]:
 
 def _describe_key(operation: Json) -> None:
     operation["security"] = [{BEARER: []}]
+    _describe_headers(operation, *TENANT_HEADERS)
+
+
+def _describe_headers(operation: Json, *names: str) -> None:
     operation.setdefault("parameters", []).extend(
         {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
-        for name in TENANT_HEADERS
+        for name in names
     )
 
 

@@ -16,6 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
+from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.openapi import form
 from tunesmith.api.received import received_form
 from tunesmith.domain import errors
@@ -49,7 +50,11 @@ CompleteBody = Annotated[CompleteUploadRequest, Depends(json_body(CompleteUpload
 
 
 @router.post("/uploads")
-def create_upload(caller: CallerDep, services: ServicesDep, body: CreateBody) -> UploadReply:
+def create_upload(
+    caller: CallerDep, services: ServicesDep, once: OnceDep, body: CreateBody
+) -> UploadReply:
+    content = body.model_dump_json()
+    once.recall(content)
     purpose = FilePurpose(body.purpose)
     check_mime_type(body.mime_type, purpose)
     if body.bytes > services.limits.max_upload_total_bytes:
@@ -72,13 +77,14 @@ def create_upload(caller: CallerDep, services: ServicesDep, body: CreateBody) ->
         size_bytes=body.bytes,
         file_expires_after_s=body.expires_after.seconds if body.expires_after else None,
     )
-    services.store.uploads.add(upload)
-    return upload_reply(upload)
+    reply = upload_reply(upload)
+    services.store.uploads.add(upload, once.record(content, reply))
+    return reply
 
 
 @router.post("/uploads/{upload_id}/parts", openapi_extra=PART_FORM)
 async def add_upload_part(
-    upload_id: str, request: Request, caller: CallerDep, services: ServicesDep
+    upload_id: str, request: Request, caller: CallerDep, services: ServicesDep, once: OnceDep
 ) -> UploadPartReply:
     await run_in_threadpool(_check_pending, upload_id, caller, services)  # before all the bytes
     part_id = services.ids.upload_part()
@@ -89,12 +95,14 @@ async def add_upload_part(
         part = UploadPart(
             part_id, upload_id, services.clock(), received.required_size("data"), blob_key
         )
+        reply = upload_part_reply(part)
+        answered = once.record(received.content(), reply)
         is_added = await run_in_threadpool(
-            services.store.uploads.add_part, caller.scope, part, max_bytes
+            services.store.uploads.add_part, caller.scope, part, max_bytes, answered
         )
         if not is_added:
             raise _not_found(upload_id)
-    return upload_part_reply(part)
+    return reply
 
 
 @router.post("/uploads/{upload_id}/complete")

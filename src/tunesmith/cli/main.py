@@ -207,13 +207,21 @@ def keys_create(
     org: Annotated[str, typer.Option(help="Organisation; made if there is none of this name.")],
     project: Annotated[str, typer.Option(help="Project; made if there is none.")] = "default",
     admin: Annotated[bool, typer.Option("--admin", help="A key that may administer.")] = False,
+    expires_in: Annotated[
+        str | None,
+        typer.Option(
+            help="How long it is valid: 30d, 12h, 45m, 90s, or seconds.", show_default="for ever"
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and print it, alone, on stdout. It is shown only this once."""
     from tunesmith import app as parts
+    from tunesmith.cli.durations import read_duration
 
+    lifetime = None if expires_in is None else read_duration(expires_in)
     with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
-        typer.echo(store.tenants.create_key(org, project, admin))
+        typer.echo(store.tenants.create_key(org, project, admin, lifetime))
 
 
 @keys.command("list")
@@ -225,6 +233,7 @@ def keys_list(
     """List the keys: id, first and last characters, organisation, project, state."""
     from tunesmith import app as parts
 
+    now = parts.now()
     with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
         rows = [
             {
@@ -233,7 +242,9 @@ def keys_list(
                 "organization": listed.organization_name,
                 "project": listed.project_name,
                 "admin": listed.key.is_admin,
+                "state": listed.key.state(now),
                 "created_at": listed.key.created_at.isoformat(),
+                "expires_at": listed.key.expires_at and listed.key.expires_at.isoformat(),
                 "revoked_at": listed.key.revoked_at and listed.key.revoked_at.isoformat(),
             }
             for listed in store.tenants.list_keys()
@@ -242,9 +253,13 @@ def keys_list(
         typer.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        state = "revoked" if row["revoked_at"] else "admin" if row["admin"] else "active"
         place = f"{row['organization']}/{row['project']}"
-        typer.echo(f"{row['id']:22} {row['key']:22} {place:28} {state}")
+        notes = [str(row["state"])]
+        if row["admin"]:
+            notes.append("admin")
+        if row["state"] == "active" and row["expires_at"]:
+            notes.append(f"until {row['expires_at']}")
+        typer.echo(f"{row['id']:22} {row['key']:22} {place:28} {', '.join(notes)}")
 
 
 @keys.command("revoke")

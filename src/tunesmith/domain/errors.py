@@ -7,10 +7,14 @@ TunesmithError
 ├── Forbidden               a good key that may not do this
 ├── NotFound                no such object, or none that this caller may see
 ├── MethodNotAllowed        the route exists, not with this verb
+├── RequestTimeout          the request stopped arriving
 ├── PayloadTooLarge         more bytes than the limit
+├── UrlTooLong              a longer URL than the limit
+├── HeadTooLarge            more headers than the limit
 ├── RateLimited             too much at once; try again later
 ├── UnsupportedModel        a base model's files are of a kind we don't run
 ├── Unavailable             a part of the service is down; a retry helps
+│   └── StorageFull         the disk is full
 ├── JobFailed               training can't go on, for a reason that the user should read
 └── LeaseLost               a worker's job was taken from it (cancelled, or given to another)
 
@@ -93,6 +97,20 @@ class PayloadTooLarge(TunesmithError):
     """The body has more bytes than the limit."""
 
 
+class RequestTimeout(TunesmithError):
+    """The request began and did not go on."""
+
+    default_code = "request_timeout"
+
+
+class UrlTooLong(TunesmithError):
+    """The URL has more bytes than the limit."""
+
+
+class HeadTooLarge(TunesmithError):
+    """The headers have more bytes than the limit, or there are too many of them."""
+
+
 class RateLimited(TunesmithError):
     """Too much at once; the same request may pass later."""
 
@@ -109,6 +127,12 @@ class Unavailable(TunesmithError):
     """A part of the service doesn't answer; a retry helps."""
 
     default_code = "service_unavailable"
+
+
+class StorageFull(Unavailable):
+    """There is no room left on the disk. No client's fault, and no job's."""
+
+    default_code = "storage_full"
 
 
 class JobFailed(TunesmithError):

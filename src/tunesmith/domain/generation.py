@@ -1,7 +1,9 @@
 """What the engine is asked for and what it gives back: the nouns of the engine contract."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class FinishReason(StrEnum):
@@ -21,6 +23,35 @@ class SamplingParams:
     stop: tuple[str, ...] = ()  # never part of the text given back
     stop_token_ids: tuple[int, ...] = ()  # end tokens; never part of the text given back
     ignore_eos: bool = False  # for benchmarks
+    # For each token sampled so far in this completion, taken off its logit: the first once per
+    # occurrence, the second once.
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # added to logits, -100 to 100
+    logprobs: int | None = None  # how many of the likeliest tokens are told beside the sampled one
+    prompt_logprobs: int | None = None  # the same, beside each token of the prompt
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """How likely a token was, and what was likelier.
+
+    These are the model's own probabilities (natural logarithms): before penalties, logit_bias,
+    temperature and top_p, as vLLM tells them too. They are finite; -9999.0 is hopeless.
+    """
+
+    token_id: int
+    logprob: float
+    rank: int  # 1: no token was likelier
+    top: tuple[tuple[int, float], ...]  # the likeliest tokens and their logprobs, in order
+
+
+class ShownToken(NamedTuple):
+    """A sampled token whose text, or a part of it, has been given back."""
+
+    token_id: int
+    text_offset: int  # characters of the completion before the token's own
+    logprobs: TokenLogprobs | None
 
 
 @dataclass(frozen=True)

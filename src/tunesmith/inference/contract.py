@@ -2,25 +2,34 @@
 
 Request bodies are Pydantic models, strict, sizes limited, unknown fields refused. Replies are
 plain dictionaries, since one is made for every token.
+
+What differs from vLLM: `logprobs` and `token_ids` list the tokens whose text is in the piece, so
+neither an end token nor what a stop string cut off (`usage` counts them); `top_logprobs` begins
+with the likeliest and has the token itself at the end if it isn't one of those; only choice 0
+bears `prompt_logprobs`, in a stream with its first piece, and they name no decoded tokens.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.domain import errors
-from tunesmith.domain.generation import SamplingParams
+from tunesmith.domain.generation import SamplingParams, ShownToken, TokenLogprobs
 from tunesmith.inference.engine import Delta, Request
 from tunesmith.inference.sequence import Sequence
 
 Json = dict[str, Any]
 
 MAX_TOKENS = 2**31 - 1
+MAX_BIASES = 1024
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+NumLogprobs = Annotated[int, Field(ge=0, le=20)]
 AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -45,12 +54,27 @@ class CompletionBody(_Body):
     stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
     stop_token_ids: list[TokenId] = Field([], max_length=64)
     ignore_eos: bool = False
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
+    logit_bias: dict[TokenId, Bias] | None = Field(None, max_length=MAX_BIASES)
+    logprobs: NumLogprobs | None = None
+    prompt_logprobs: NumLogprobs | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     return_token_ids: bool = False
+    return_tokens_as_token_ids: bool = False
+    cache_salt: str | None = Field(None, min_length=1, max_length=256)
 
     def to_request(self, base_name: str, max_context: int) -> Request:
-        """`base_name` is what the bare base model is called; any other name is an adapter's."""
+        """`base_name` is what the bare base model is called; any other name is an adapter's.
+
+        Raises InvalidRequest if logprobs are asked for in a spelling that we don't have.
+        """
+        if self.logprobs is not None and not self.return_tokens_as_token_ids:
+            raise errors.InvalidRequest(
+                "Logprobs name tokens by their ids: set return_tokens_as_token_ids to true.",
+                param="return_tokens_as_token_ids",
+            )
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Request(
             prompt=self.prompt,
@@ -62,9 +86,15 @@ class CompletionBody(_Body):
                 stop=stop,
                 stop_token_ids=tuple(self.stop_token_ids),
                 ignore_eos=self.ignore_eos,
+                frequency_penalty=self.frequency_penalty,
+                presence_penalty=self.presence_penalty,
+                logit_bias=self.logit_bias or {},
+                logprobs=self.logprobs,
+                prompt_logprobs=self.prompt_logprobs,
             ),
             n=self.n,
             adapter=None if self.model == base_name else self.model,
+            cache_salt=self.cache_salt,
         )
 
     @property
@@ -112,11 +142,13 @@ class Replies:
         choice: Json = {
             "index": delta.sequence.index,
             "text": delta.text,
-            "logprobs": None,
+            "logprobs": None if self._body.logprobs is None else _logprobs(delta.shown),
             "finish_reason": delta.finish_reason,
         }
         if self._body.return_token_ids:
-            choice["token_ids"] = delta.token_ids
+            choice["token_ids"] = [token.token_id for token in delta.shown]
+        if self._body.prompt_logprobs is not None:
+            choice["prompt_logprobs"] = _prompt_logprobs(delta)
         return choice
 
 
@@ -129,7 +161,7 @@ def usage(sequences: Iterable[Sequence]) -> Json:
         "prompt_tokens": num_prompt,
         "completion_tokens": num_sampled,
         "total_tokens": num_prompt + num_sampled,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": sequences[0].num_cached_tokens or 0},
     }
 
 
@@ -142,3 +174,43 @@ def error_body(error: errors.TunesmithError, status: int) -> Json:
             "code": error.code,
         }
     }
+
+
+def _logprobs(tokens: Iterable[ShownToken]) -> Json:
+    told = [(token, token.logprobs) for token in tokens if token.logprobs is not None]
+    return {
+        "tokens": [_name(token.token_id) for token, _ in told],
+        "token_logprobs": [logprobs.logprob for _, logprobs in told],
+        "top_logprobs": [
+            {_name(token_id): logprob for token_id, logprob in _with_own(logprobs)}
+            for _, logprobs in told
+        ],
+        "text_offset": [token.text_offset for token, _ in told],
+    }
+
+
+def _prompt_logprobs(delta: Delta) -> list[Json | None] | None:
+    """The first token has none: nothing stands before it."""
+    if delta.prompt_logprobs is None:
+        return None
+    return [None, *map(_prompt_token, delta.prompt_logprobs)]
+
+
+def _prompt_token(logprobs: TokenLogprobs) -> Json:
+    told: Json = {
+        str(token_id): {"logprob": logprob, "rank": rank}
+        for rank, (token_id, logprob) in enumerate(logprobs.top, start=1)
+    }
+    told.setdefault(str(logprobs.token_id), {"logprob": logprobs.logprob, "rank": logprobs.rank})
+    return told
+
+
+def _with_own(logprobs: TokenLogprobs) -> Iterator[tuple[int, float]]:
+    """The likeliest tokens, in order, and the token itself if it isn't one of them."""
+    yield from logprobs.top
+    if all(token_id != logprobs.token_id for token_id, _ in logprobs.top):
+        yield logprobs.token_id, logprobs.logprob
+
+
+def _name(token_id: int) -> str:
+    return f"token_id:{token_id}"

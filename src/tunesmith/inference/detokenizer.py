@@ -17,6 +17,8 @@ class Detokenizer:
     def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
         self._characters = _Characters(decode)
         self._stops = _StopStrings(stop)
+        self.num_characters = 0  # of the text that is certain, shown or held back
+        self.num_shown = 0  # of these
 
     @property
     def is_stopped(self) -> bool:
@@ -25,11 +27,20 @@ class Detokenizer:
 
     def add(self, token_id: int) -> str:
         """The text that can be shown now."""
-        return self._stops.add(self._characters.add(token_id))
+        return self._show(self._characters.add(token_id))
 
     def finish(self) -> str:
         """What was held back, once no token follows."""
-        return self._stops.add(self._characters.finish()) + self._stops.finish()
+        text = self._show(self._characters.finish())
+        rest = self._stops.finish()
+        self.num_shown += len(rest)
+        return text + rest
+
+    def _show(self, text: str) -> str:
+        self.num_characters += len(text)
+        shown = self._stops.add(text)
+        self.num_shown += len(shown)
+        return shown
 
 
 class _Characters:

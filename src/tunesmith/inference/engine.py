@@ -11,18 +11,25 @@ more token known for each sequence that is ready for it, and the caller is told 
 """
 
 import logging
+import math
 from collections.abc import Callable
 from collections.abc import Sequence as List
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tunesmith.domain import errors
-from tunesmith.domain.generation import FinishReason, SamplingParams
+from tunesmith.domain.generation import (
+    FinishReason,
+    SamplingParams,
+    ShownToken,
+    TokenLogprobs,
+)
 from tunesmith.inference.adapter_slots import AdapterSlots, KnownAdapter
 from tunesmith.inference.cache import Cache
 from tunesmith.inference.detokenizer import Detokenizer
 from tunesmith.inference.limits import EngineLimits
-from tunesmith.inference.runner import Runner
+from tunesmith.inference.logprobs import sampled_logprobs
+from tunesmith.inference.runner import Output, Runner
 from tunesmith.inference.sampler import sample
 from tunesmith.inference.scheduler import Chunk, Scheduler
 from tunesmith.inference.sequence import Sequence
@@ -54,6 +61,7 @@ class Request:
     params: SamplingParams
     n: int = 1
     adapter: str | None = None  # a loaded one's name; None: the bare base model
+    cache_salt: str | None = None  # what is computed is shared among requests of one salt only
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,12 @@ class Delta:
 
     sequence: Sequence
     text: str = ""
-    token_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()  # sampled
+    # Those that begin in the text: later than they were sampled if text was held back, and
+    # neither an end token nor what belongs to a stop string alone.
+    shown: tuple[ShownToken, ...] = ()
+    # With the first token, if asked for: of the prompt's tokens from the second on.
+    prompt_logprobs: tuple[TokenLogprobs, ...] | None = None
     finish_reason: FinishReason | None = None
     error: errors.TunesmithError | None = None
 
@@ -107,9 +120,11 @@ class Engine:
         if not chunks:
             return None
         try:
-            ready, logits = self._runner.run(chunks)
-            token_ids = sample(logits, [chunk.sequence for chunk in ready]) if ready else []
-            return self._record(chunks, ready, token_ids)
+            output = self._runner.run(chunks)
+            sequences = [chunk.sequence for chunk in output.ready]
+            token_ids = sample(output.logits, sequences) if sequences else []
+            logprobs = sampled_logprobs(output.logits, sequences, token_ids)
+            return self._record(chunks, output, token_ids, logprobs)
         except Exception:  # the one broad place: around a step's requests
             log.exception("a step failed; %d sequences end with it", len(chunks))
             failure = errors.Unavailable(STEP_FAILED, code="server_error")
@@ -127,18 +142,22 @@ class Engine:
         if not request.params.ignore_eos:
             ends.update(self._tokens.end_token_ids)
         seed = self._new_seed() if request.params.seed is None else request.params.seed
-        sequences = [
-            Sequence(
+        sequences: list[Sequence] = []
+        for index in range(request.n):
+            leader = sequences[0] if sequences else None
+            sequence = Sequence(
                 token_ids=list(request.prompt),
-                params=request.params,
+                # The prompt is the same for all choices: the first one tells of it.
+                params=replace(request.params, prompt_logprobs=None) if leader else request.params,
                 seed=seed,
                 detokenizer=Detokenizer(self._tokens.decode, request.params.stop),
                 end_token_ids=frozenset(ends),
                 index=index,
                 adapter=adapter,
+                cache_salt=request.cache_salt,
+                leader=leader,
             )
-            for index in range(request.n)
-        ]
+            sequences.append(sequence)
         for sequence in sequences:
             self._scheduler.add(sequence)
         return sequences
@@ -213,6 +232,11 @@ class Engine:
                 f"The prompt holds a token id outside of 0 to {self.vocab_size - 1}.",
                 param="prompt",
             )
+        if not all(0 <= token_id < self.vocab_size for token_id in request.params.logit_bias):
+            raise errors.InvalidRequest(
+                f"A token id in logit_bias lies outside of 0 to {self.vocab_size - 1}.",
+                param="logit_bias",
+            )
         max_tokens = request.params.max_tokens
         if len(prompt) + max_tokens > max_context:
             raise errors.InvalidRequest(
@@ -235,24 +259,36 @@ class Engine:
         return self._known[name]
 
     def _record(
-        self, chunks: List[Chunk], ready: List[Chunk], token_ids: List[int | None]
+        self,
+        chunks: List[Chunk],
+        output: Output,
+        token_ids: List[int | None],
+        logprobs: List[TokenLogprobs | None],
     ) -> list[Delta]:
         for chunk in chunks:
-            chunk.sequence.num_computed = chunk.end
+            self._cache.share(chunk.sequence, chunk.end)
+        for sequence, told in output.prompt_logprobs:
+            sequence.prompt_logprobs += told
         return [
-            self._extend(chunk.sequence, token_id)
-            for chunk, token_id in zip(ready, token_ids, strict=True)
+            self._extend(chunk.sequence, token_id, told)
+            for chunk, token_id, told in zip(output.ready, token_ids, logprobs, strict=True)
         ]
 
-    def _extend(self, sequence: Sequence, token_id: int | None) -> Delta:
-        if token_id is None:
+    def _extend(
+        self, sequence: Sequence, token_id: int | None, logprobs: TokenLogprobs | None
+    ) -> Delta:
+        prompt_logprobs = None
+        if sequence.params.prompt_logprobs is not None and sequence.num_sampled == 0:
+            prompt_logprobs = tuple(sequence.prompt_logprobs)
+        if token_id is None or not _are_numbers(prompt_logprobs or ()):
             return self._fail(sequence, errors.Unavailable(NOT_NUMBERS, code="server_error"))
-        text = sequence.record(token_id)
+        text, shown = sequence.record(token_id, logprobs)
         if sequence.finish_reason is not None:
             self._scheduler.remove(sequence)
-        return Delta(sequence, text, (token_id,), sequence.finish_reason)
+        return Delta(sequence, text, (token_id,), shown, prompt_logprobs, sequence.finish_reason)
 
     def _fail(self, sequence: Sequence, error: errors.TunesmithError) -> Delta:
+        self._cache.forget(sequence)
         self._scheduler.remove(sequence)
         return Delta(sequence, error=error)
 
@@ -263,4 +299,12 @@ def join(earlier: Delta, later: Delta) -> Delta:
         later,
         text=earlier.text + later.text,
         token_ids=earlier.token_ids + later.token_ids,
+        shown=earlier.shown + later.shown,
+        prompt_logprobs=(
+            later.prompt_logprobs if earlier.prompt_logprobs is None else earlier.prompt_logprobs
+        ),
     )
+
+
+def _are_numbers(logprobs: List[TokenLogprobs]) -> bool:
+    return not any(math.isnan(told.logprob) for told in logprobs)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-# Tokens. So large because attention is fastest over one block a sequence, and most chats fit into
-# one: 10 % of a step with one stream, against blocks of 64.
-BLOCK_SIZE = 256
+# Tokens. Small enough that a short system prompt fills one and can be shared; see decision 0008.
+BLOCK_SIZE = 64
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ class PagedMemory:
     """Keys and values of all layers. K key-value heads, P tokens in a block, D numbers per head.
 
     Memory that nobody wrote to is uninitialised, so that a big cache costs nothing before it is
-    used. A block is cleared when a sequence enters it: attention gives no weight to what lies
-    behind a sequence's end, but zero times NaN, which might be left there, is NaN.
+    used. A block is cleared when a sequence enters it, unless it is shared: attention gives no
+    weight to what lies behind a sequence's end, but zero times NaN, which might be left there, is
+    NaN.
     """
 
     def __init__(

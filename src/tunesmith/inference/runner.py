@@ -4,35 +4,49 @@
 cache's bookkeeping (`cache.py`) says which block is whose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tunesmith.domain.generation import TokenLogprobs
 from tunesmith.inference import decode_attention
 from tunesmith.inference.adapter_slots import AdapterSlots
 from tunesmith.inference.attention import CachedPrompt, Decodes, PagedAttention, PromptChunk
 from tunesmith.inference.limits import EngineLimits
+from tunesmith.inference.logprobs import tell
 from tunesmith.inference.paged_memory import PagedMemory
 from tunesmith.inference.scheduler import Chunk
+from tunesmith.inference.sequence import Sequence
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import AdapterSpans, LoraAdapter
+
+MAX_LOGITS = 2**24  # at once, for prompt logprobs: 64 MiB in float32
 
 
 @dataclass(frozen=True)
 class Batch:
     """One step's input. Chunks lie one after another on T, those of one adapter together."""
 
-    chunks: Sequence[Chunk]
+    chunks: List[Chunk]
     token_ids: Tensor  # [T] int64
     positions: Tensor  # [T] int64
     rows: Tensor  # [T * K] int64: where the tokens' keys and values go
     entered_blocks: Tensor | None  # [E] int64: blocks that a sequence writes to for the first time
     last_tokens: Tensor  # [N] int64: places on T whose logits are asked for
-    adapter_spans: Sequence[tuple[int, int, LoraAdapter]]  # (start, end, adapter) on T
+    adapter_spans: List[tuple[int, int, LoraAdapter]]  # (start, end, adapter) on T
     decodes: Decodes | None
-    prompt_chunks: Sequence[PromptChunk]
+    prompt_chunks: List[PromptChunk]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What came of a step."""
+
+    ready: List[Chunk]  # N, the last of their sequences' known tokens
+    logits: Tensor  # [N, V] of their last tokens
+    prompt_logprobs: List[tuple[Sequence, list[TokenLogprobs]]]  # further ones
 
 
 class Runner:
@@ -50,20 +64,20 @@ class Runner:
         )
 
     @torch.inference_mode()
-    def run(self, chunks: Sequence[Chunk]) -> tuple[list[Chunk], Tensor]:
-        """Computes the chunks: N of them, in this order, are the last of their sequences'
-        known tokens, and their last tokens have the logits [N, V]."""
+    def run(self, chunks: List[Chunk]) -> Output:
         batch = self.batch(chunks)
         if batch.entered_blocks is not None:
             self._memory.clear(batch.entered_blocks)
         attend = PagedAttention(self._memory, batch.rows, batch.decodes, batch.prompt_chunks)
         adapters = AdapterSpans(batch.adapter_spans) if batch.adapter_spans else None
         hidden = self._decoder(batch.token_ids, batch.positions, attend, adapters)
+        prompt_logprobs = self._prompt_logprobs(batch.chunks, hidden)
         if len(batch.last_tokens) < len(batch.token_ids):
             hidden = hidden.index_select(0, batch.last_tokens)
-        return [chunk for chunk in batch.chunks if chunk.is_last], self._decoder.logits(hidden)
+        ready = [chunk for chunk in batch.chunks if chunk.is_last]
+        return Output(ready, self._decoder.logits(hidden), prompt_logprobs)
 
-    def batch(self, chunks: Sequence[Chunk]) -> Batch:
+    def batch(self, chunks: List[Chunk]) -> Batch:
         chunks = sorted(chunks, key=lambda chunk: chunk.sequence.slot)
         token_ids: list[int] = []
         positions: list[int] = []
@@ -98,7 +112,35 @@ class Runner:
             prompt_chunks=self._prompt_chunks(chunks),
         )
 
-    def _decodes(self, chunks: Sequence[Chunk]) -> Decodes | None:
+    def _prompt_logprobs(
+        self, chunks: List[Chunk], hidden: Tensor
+    ) -> list[tuple[Sequence, list[TokenLogprobs]]]:
+        """hidden [T, C] → those that are asked for and not told yet."""
+        found = []
+        first = 0
+        for chunk in chunks:
+            sequence, num_top = chunk.sequence, chunk.sequence.params.prompt_logprobs
+            # The hidden state at a position tells of the token at the next.
+            start = len(sequence.prompt_logprobs)
+            end = min(chunk.end, sequence.num_prompt_tokens - 1)
+            if num_top is not None and start < end:
+                rows = hidden[first + start - chunk.start : first + end - chunk.start]
+                targets = sequence.token_ids[start + 1 : end + 1]
+                found.append((sequence, self._tell(rows, targets, num_top)))
+            first += chunk.num_tokens
+        return found
+
+    def _tell(self, hidden: Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprobs]:
+        """In parts: all logits of a long prompt might be more than the whole cache."""
+        size = max(1, MAX_LOGITS // self._decoder.shape.vocab_size)
+        told: list[TokenLogprobs] = []
+        for start in range(0, len(token_ids), size):
+            part = token_ids[start : start + size]
+            logits = self._decoder.logits(hidden[start : start + size])
+            told += tell(logits, part, [num_top] * len(part))
+        return told
+
+    def _decodes(self, chunks: List[Chunk]) -> Decodes | None:
         """The chunks of one token."""
         tokens, block_ids, lengths = [], [], []
         first = 0
@@ -115,7 +157,7 @@ class Runner:
         )
         return Decodes(torch.tensor(tokens, device=self._device), attention)
 
-    def _prompt_chunks(self, chunks: Sequence[Chunk]) -> list[PromptChunk]:
+    def _prompt_chunks(self, chunks: List[Chunk]) -> list[PromptChunk]:
         """The chunks of several tokens."""
         found = []
         first = 0

@@ -25,6 +25,7 @@ COLDEST = 1e-6  # a smaller temperature would be the same, and float32 might mak
 
 def sample(logits: Tensor, sequences: List[Sequence]) -> list[int | None]:
     """The next token of each sequence, [N, V] → N; None where logits aren't numbers."""
+    logits = _adjust(logits, sequences)
     largest, best = logits.max(-1)  # NaN counts as larger than all else
     is_sound = [math.isfinite(logit) for logit in largest.tolist()]
     chosen = best.tolist()
@@ -40,6 +41,24 @@ def uniform(seed: int, index: int, position: int) -> int:
     """A random number of `DRAW_BITS` bits that is always the same for the same three."""
     key = struct.pack("<qqq", seed, index, position)
     return int.from_bytes(blake2b(key, digest_size=8).digest()) >> (64 - DRAW_BITS)
+
+
+def _adjust(logits: Tensor, sequences: List[Sequence]) -> Tensor:
+    """With biases and penalties; the same tensor if nobody has any, else another one."""
+    rows: list[int] = []
+    token_ids: list[int] = []
+    offsets: list[float] = []
+    for row, sequence in enumerate(sequences):
+        if sequence.logit_offsets:
+            rows += [row] * len(sequence.logit_offsets)
+            token_ids += sequence.logit_offsets.keys()
+            offsets += sequence.logit_offsets.values()
+    if not rows:
+        return logits
+    adjusted = logits.to(torch.float32, copy=True)
+    places = torch.tensor([rows, token_ids], device=logits.device)
+    adjusted[places[0], places[1]] += torch.tensor(offsets, device=logits.device)
+    return adjusted
 
 
 def _draw(logits: Tensor, sequences: List[Sequence]) -> Tensor:

@@ -8,8 +8,10 @@ Sequences are admitted in order of arrival, when their known tokens fit into the
 length of a completion isn't known before, and to reserve for the longest would leave most of the
 cache idle: a chat without `max_tokens` may use the whole context and hardly ever does. So
 running sequences can outgrow the cache. Then the youngest gives up its blocks and waits at its
-place in the queue; its tokens stay known and are computed anew. The oldest always goes on and
-alone it fits, so all finish.
+place in the queue; its tokens stay known and are computed anew, but for those that the cache
+still holds then. The oldest always goes on and alone it fits, so all finish.
+
+Of a request's choices the first reads the prompt; the others wait for it and share its blocks.
 """
 
 from bisect import insort
@@ -107,6 +109,8 @@ class Scheduler:
             if len(self._running) == self._limits.max_sequences:
                 return
             # One block for each that runs: else it would be thrown out again at once.
+            if self._is_led(sequence):
+                continue
             if not self._cache.can_admit(sequence, headroom=len(self._running)):
                 return
             if self._slots.can_pin(sequence.adapter):
@@ -117,6 +121,13 @@ class Scheduler:
                 passed_by.append(sequence)
             else:
                 return
+
+    def _is_led(self, sequence: Sequence) -> bool:
+        """Whether another one is computing its prompt just now, for both."""
+        leader = sequence.leader
+        if leader is None or leader not in self._running:
+            return False
+        return leader.num_computed < self._cache.num_shareable(sequence)
 
     def _spend_budget(self) -> list[Chunk]:
         ready = [sequence for sequence in self._running if self._slots.is_ready(sequence.adapter)]
@@ -136,6 +147,8 @@ class Scheduler:
         self._waiting.remove(sequence)
         sequence.slot = self._slots.pin(sequence.adapter)
         sequence.num_computed = self._cache.admit(sequence)
+        if sequence.num_cached_tokens is None:
+            sequence.num_cached_tokens = sequence.num_computed
         insort(self._running, sequence, key=_arrival)
 
     def _stop(self, sequence: Sequence) -> None:

@@ -5,9 +5,11 @@ step computes some of those known; when all are computed, one more becomes known
 Prefill and decode are the same thing then, and so is a prompt that lost its place in the cache.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tunesmith.domain.generation import FinishReason, SamplingParams
+from tunesmith.domain.generation import FinishReason, SamplingParams, ShownToken, TokenLogprobs
 from tunesmith.inference.adapter_slots import KnownAdapter
 from tunesmith.inference.detokenizer import Detokenizer
 
@@ -21,17 +23,29 @@ class Sequence:
     end_token_ids: frozenset[int] = frozenset()
     index: int = 0  # of this choice among its request's `n`
     adapter: KnownAdapter | None = None  # None: the bare base model
+    cache_salt: str | None = None  # blocks are shared among sequences of the same salt only
+    leader: "Sequence | None" = None  # the first choice of the same request, which reads the prompt
     finish_reason: FinishReason | None = None
     num_prompt_tokens: int = field(init=False)
+    # Of the prompt's tokens from the second on, as far as they are computed, if asked for.
+    prompt_logprobs: list[TokenLogprobs] = field(default_factory=list)
+    # What is added to the model's logits: token id → bias less penalties.
+    logit_offsets: dict[int, float] = field(init=False)
     # The scheduler's.
     arrival: int = 0
     num_overtaken: int = 0  # by younger ones, while all adapter slots were taken
     slot: int = 0  # of its adapter, while it runs
     num_computed: int = 0
+    num_cached_tokens: int | None = None  # of the prompt, found computed when it first ran
+    # The cache's.
     block_ids: list[int] = field(default_factory=list)  # block i holds tokens from i · block size
+    digests: list[bytes] = field(default_factory=list)  # of full blocks and all before them
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = len(self.token_ids)
+        self.logit_offsets = dict(self.params.logit_bias)
+        self._sampled: set[int] = set()  # for the presence penalty
+        self._unshown: deque[ShownToken] = deque()
 
     @property
     def num_known(self) -> int:
@@ -45,15 +59,33 @@ class Sequence:
     def num_sampled(self) -> int:
         return len(self.token_ids) - self.num_prompt_tokens
 
-    def record(self, token_id: int) -> str:
-        """Makes a sampled token known and gives the text that may be shown because of it.
+    @property
+    def max_reused(self) -> int:
+        """The most tokens that need not be computed if others have: the last one is needed for
+        its logits, and prompt logprobs need them all."""
+        num_told = len(self.prompt_logprobs)
+        if self.params.prompt_logprobs is not None and num_told < self.num_prompt_tokens - 1:
+            return num_told
+        return self.num_known - 1
+
+    def record(
+        self, token_id: int, logprobs: TokenLogprobs | None = None
+    ) -> tuple[str, tuple[ShownToken, ...]]:
+        """Makes a sampled token known and gives the text that may be shown because of it, with
+        the tokens that begin in this text.
 
         Sets `finish_reason` if the sequence ends here.
         """
         self.token_ids.append(token_id)
+        text = self._read(token_id, logprobs)
+        return text, tuple(self._take_shown())
+
+    def _read(self, token_id: int, logprobs: TokenLogprobs | None) -> str:
         if token_id in self.end_token_ids:
             self.finish_reason = FinishReason.STOP
             return self.detokenizer.finish()
+        self._penalise(token_id)
+        self._unshown.append(ShownToken(token_id, self.detokenizer.num_characters, logprobs))
         text = self.detokenizer.add(token_id)
         if self.detokenizer.is_stopped:
             self.finish_reason = FinishReason.STOP
@@ -61,3 +93,19 @@ class Sequence:
             self.finish_reason = FinishReason.LENGTH
             text += self.detokenizer.finish()
         return text
+
+    def _penalise(self, token_id: int) -> None:
+        penalty = self.params.frequency_penalty
+        if token_id not in self._sampled:
+            penalty += self.params.presence_penalty
+            self._sampled.add(token_id)
+        if penalty:
+            self.logit_offsets[token_id] = self.logit_offsets.get(token_id, 0.0) - penalty
+
+    def _take_shown(self) -> Iterator[ShownToken]:
+        """A token goes with the first of its characters, one without any with the next token's
+        or the end; tokens of which a stop string left nothing never go."""
+        takes_all = self.finish_reason is not None and not self.detokenizer.is_stopped
+        num_shown = self.detokenizer.num_shown
+        while self._unshown and (takes_all or self._unshown[0].text_offset < num_shown):
+            yield self._unshown.popleft()

@@ -186,7 +186,8 @@ class CompletionResponse(Response):
         try:
             async for deltas in self._completion.deltas():
                 _raise_first_error(deltas)
-                pieces = [d for d in deltas if d.text or d.is_end or self._body.return_token_ids]
+                # Whatever else is told of tokens comes with their text.
+                pieces = [d for d in deltas if d.text or d.is_end or d.prompt_logprobs is not None]
                 if pieces:
                     yield b"".join(_event(self._replies.piece([delta])) for delta in pieces)
                     has_begun = True

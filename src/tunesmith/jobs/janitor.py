@@ -9,27 +9,39 @@ import logging
 import shutil
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.domain import errors
 from tunesmith.store.blobs import file_blob_key
+from tunesmith.store.files import SWEEP_AGE
 from tunesmith.store.store import Store
 
 log = logging.getLogger("tunesmith.worker")
 
 INTERVAL_S = 600.0
-MIN_AGE_S = 600.0
+MIN_AGE = timedelta(minutes=10)
 REPORT_AGE_S = 24 * 3600.0
 
 
 class Janitor:
     def __init__(
-        self, store: Store, shelf: AdapterShelf, runs_folder: Path, reports_folder: Path
+        self,
+        store: Store,
+        shelf: AdapterShelf,
+        runs_folder: Path,
+        reports_folder: Path,
+        *,
+        min_age: timedelta = MIN_AGE,
+        min_blob_age: timedelta = SWEEP_AGE,
     ) -> None:
         self._store = store
         self._shelf = shelf
         self._runs_folder = runs_folder
         self._reports_folder = reports_folder
+        self._min_age_s = min_age.total_seconds()
+        self._min_blob_age = min_blob_age
         self._next_round = float("-inf")
 
     def tidy(self) -> None:
@@ -37,14 +49,15 @@ class Janitor:
         if time.monotonic() < self._next_round:
             return
         self._next_round = time.monotonic() + INTERVAL_S
-        newest = time.time() - MIN_AGE_S
+        newest = time.time() - self._min_age_s
         try:
             num_uploads = self._store.uploads.sweep()
-            num_blobs = self._store.files.sweep()
+            num_blobs = self._store.files.sweep(self._min_blob_age)
+            self._store.answered.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
             self._remove_old_reports()
-        except OSError:
+        except (OSError, errors.StorageFull):
             log.exception("could not sweep everything up; trying again later")
             return
         if num_uploads or num_blobs or num_runs or num_adapters:
@@ -81,4 +94,5 @@ class Janitor:
         unused = set(published) - self._store.tuned_models.adapters_in_use()
         for adapter_id in unused:
             self._shelf.remove(adapter_id)
+        self._shelf.sweep(newest)
         return len(unused)

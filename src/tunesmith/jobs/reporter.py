@@ -2,7 +2,7 @@
 
 The loop reports every step; a small model makes dozens of them a second. Metrics events are
 therefore gathered and written in one transaction a few times a second, and always before a
-checkpoint, so that no checkpoint is ahead of its events.
+checkpoint or snapshot is written: a run that goes on from it won't tell them again.
 """
 
 import hashlib
@@ -17,9 +17,10 @@ from tunesmith.domain.plan import TrainingPlan
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.store.database import Clock
 from tunesmith.store.store import Store
-from tunesmith.training.progress import CheckpointWritten, Progress, StepDone
+from tunesmith.training.progress import CheckpointWritten, Progress, SaveDue, StepDone
 
 FLUSH_INTERVAL_S = 0.25
+CLOSING_S = 1.0  # after the last step: its checkpoint and the result file
 
 
 class Reporter:
@@ -51,6 +52,8 @@ class Reporter:
         try:
             if isinstance(progress, StepDone):
                 self._step(progress)
+            elif isinstance(progress, SaveDue):
+                self.flush()
             else:
                 self._checkpoint(progress)
         except errors.LeaseLost:
@@ -58,6 +61,8 @@ class Reporter:
 
     def flush(self) -> None:
         """Writes what is pending. Raises LeaseLost."""
+        if not self._pending:
+            return
         self._store.jobs.record(
             self._held.lease, self._pending, estimated_finish=self._estimated_finish()
         )
@@ -75,7 +80,6 @@ class Reporter:
             self.flush()
 
     def _checkpoint(self, written: CheckpointWritten) -> None:
-        self.flush()
         job, is_last = self._job, written.step == self._plan.num_steps
         adapter_id = adapter_id_of(job.id, written.step)
         self._shelf.publish(adapter_id, written.adapter_folder)
@@ -106,12 +110,13 @@ class Reporter:
         )
 
     def _estimated_finish(self) -> datetime | None:
-        """Now and what the remaining steps take at this run's pace; None before there is one."""
+        """Now and what the remaining steps take at this run's pace; None before there is one. An
+        earlier worker's steps don't count: it had other conditions, and time went by since."""
         if self._first_step is None or self._last_step == self._first_step:
             return None
         pace_s = (time.monotonic() - self._first_step_at) / (self._last_step - self._first_step)
         remaining = self._plan.num_steps - self._last_step
-        return self._clock() + timedelta(seconds=pace_s * remaining)
+        return self._clock() + timedelta(seconds=pace_s * remaining + CLOSING_S)
 
 
 def adapter_id_of(job_id: str, step: int) -> str:

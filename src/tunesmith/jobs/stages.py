@@ -110,17 +110,21 @@ def run(
     parent = _parent_adapter(workshop, job, decoder)
     run_folder = workshop.run_folder(job.id)
     with files.rows() as (train_rows, valid_rows):
-        is_finished = train(
-            plan,
-            TrainingData(train_rows, valid_rows),
-            decoder,
-            run_folder,
-            reporter,
-            lambda: _stop_request(held, is_shutting_down),
-            parent,
-            base_model=job.base_model,
-            snapshot_interval_s=workshop.snapshot_interval_s,
-        )
+        try:
+            is_finished = train(
+                plan,
+                TrainingData(train_rows, valid_rows),
+                decoder,
+                run_folder,
+                reporter,
+                lambda: _stop_request(held, is_shutting_down),
+                parent,
+                base_model=job.base_model,
+                snapshot_interval_s=workshop.snapshot_interval_s,
+            )
+        except errors.JobFailed:
+            reporter.flush()  # the steps up to there tell why
+            raise
     if held.is_lost:
         return
     reporter.flush()

@@ -6,16 +6,18 @@ Two threads, so that a new job's files are judged at once while another job trai
     bench  queued → running → succeeded   (one job at a time on the resident base model)
 
 Begin with `Worker.run`; what a stage does is in `stages.py`. Around a job is one of the two
-places where every exception is caught. What we have a text for fails the job. Anything else (a bug,
-a full disk, a database that is gone for a while) ends the attempt like a crash: the lease runs out,
-the job is taken up again from its last snapshot, and only if that happens again and again does it
-fail. A night's training isn't thrown away for a hiccup.
+places where every exception is caught. What we have a text for fails the job. A full disk makes it
+wait for room, for as long as it takes. Anything else (a bug, a database that is gone for a while)
+ends the attempt like a crash: the lease runs out, the job is taken up again from its last snapshot,
+and only if that happens again and again does it fail. A night's training isn't thrown away for a
+hiccup.
 """
 
 import logging
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from tunesmith.domain import errors
 from tunesmith.domain.errors import ErrorDetail
@@ -24,11 +26,19 @@ from tunesmith.jobs import stages
 from tunesmith.jobs.janitor import Janitor
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.stages import Workshop
+from tunesmith.store.room import is_full
 
 log = logging.getLogger("tunesmith.worker")
 
 POLL_S = 0.1
+ROOM_PAUSE_S = 10.0  # between looks at a disk that is full
 MAX_CRASHES = 3  # of workers on one job, without progress in between
+
+NO_ROOM = NewEvent(
+    "The service's disk is full: the job waits and goes on when there is room again",
+    level=EventLevel.WARN,
+    once="no room",
+)
 
 
 class Worker:
@@ -80,14 +90,25 @@ class Worker:
         when_idle: Callable[[], None],
     ) -> None:
         while not self._is_stopping:
-            claimed = self._workshop.store.jobs.claim(self._name, statuses, self._lease_s)
-            if claimed is None:
-                when_idle()
-                time.sleep(POLL_S)
-                continue
-            job, lease = claimed
-            with HeldLease(self._workshop.store, lease, self._lease_s) as held:
-                self._attempt(stage, held, job)
+            try:
+                if not self._serve_one(statuses, stage):
+                    when_idle()
+                    time.sleep(POLL_S)
+            except errors.StorageFull:
+                log.error("the disk is full: no job can go on until there is room")
+                self._pause(ROOM_PAUSE_S)
+
+    def _serve_one(
+        self, statuses: Collection[JobStatus], stage: Callable[[HeldLease, Job], None]
+    ) -> bool:
+        """False if there is nothing to do. Raises StorageFull if the database can't grow."""
+        claimed = self._workshop.store.jobs.claim(self._name, statuses, self._lease_s)
+        if claimed is None:
+            return False
+        job, lease = claimed
+        with HeldLease(self._workshop.store, lease, self._lease_s) as held:
+            self._attempt(stage, held, job)
+        return True
 
     def _attempt(self, stage: Callable[[HeldLease, Job], None], held: HeldLease, job: Job) -> None:
         """One stage of one job, whatever may happen in it."""
@@ -95,11 +116,31 @@ class Worker:
         try:
             self._stage_or_fail(stage, held, job)
         except stages.PutBack:
-            self._workshop.store.jobs.release(held.lease)
+            with suppress(errors.LeaseLost):  # cancelled just now: it isn't ours to give back
+                self._workshop.store.jobs.release(held.lease)
         except errors.LeaseLost:
             log.info("%s was taken from this worker; leaving it", job.id)
-        except Exception:
-            log.exception("%s: this attempt broke off; the job is taken up again", job.id)
+        except Exception as error:
+            if is_full(error):
+                self._wait_for_room(held)
+            else:
+                log.exception("%s: this attempt broke off; the job is taken up again", job.id)
+
+    def _wait_for_room(self, held: HeldLease) -> None:
+        """The job is held for a while and then given back as it is, to be taken up again from its
+        last snapshot. Raises StorageFull if there isn't even room for that."""
+        log.error("%s: the disk is full; trying again in %g s", held.lease.job_id, ROOM_PAUSE_S)
+        with suppress(errors.LeaseLost, errors.StorageFull):
+            self._workshop.store.jobs.record(held.lease, [NO_ROOM])
+        self._pause(ROOM_PAUSE_S)
+        with suppress(errors.LeaseLost):
+            self._workshop.store.jobs.release(held.lease)
+
+    def _pause(self, seconds: float) -> None:
+        """Less if the worker is to stop."""
+        until = time.monotonic() + seconds
+        while not self._is_stopping and time.monotonic() < until:
+            time.sleep(POLL_S)
 
     def _stage_or_fail(
         self, stage: Callable[[HeldLease, Job], None], held: HeldLease, job: Job
@@ -107,7 +148,7 @@ class Worker:
         try:
             _refuse_killer(held.lease)
             stage(held, job)
-        except errors.LeaseLost:
+        except (errors.LeaseLost, errors.StorageFull):
             raise
         except errors.TunesmithError as error:
             log.info("%s failed: %s", job.id, error)

@@ -21,6 +21,7 @@ import obstore
 from obstore.store import LocalStore
 
 from tunesmith.domain import errors
+from tunesmith.store.room import full_disk_told
 
 KEY = re.compile(r"[a-z-]+/[A-Za-z0-9_-]+")
 
@@ -44,6 +45,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._store = LocalStore(root, mkdir=True)
+        _sync(root.parent)
 
     @property
     def root(self) -> Path:
@@ -52,16 +54,17 @@ class Blobs:
 
     def put_file(self, key: str, source: BinaryIO) -> int:
         """Reads `source` from where it stands to its end, a part at a time; gives back the
-        number of bytes."""
-        obstore.put(
-            self._store,
-            _checked(key),
-            source,
-            use_multipart=True,  # else a source that can't say its size is read whole
-            chunk_size=PART_BYTES,
-            max_concurrency=PARTS,
-        )
-        self._sync(key)
+        number of bytes. Raises StorageFull."""
+        with full_disk_told():
+            obstore.put(
+                self._store,
+                _checked(key),
+                source,
+                use_multipart=True,  # else a source that can't say its size is read whole
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS,
+            )
+            self._sync(key)
         return self.size(key)
 
     def put_bytes(self, key: str, content: bytes) -> int:
@@ -133,11 +136,7 @@ class Blobs:
         """The bytes, their name in the folder, and the folder's name in ours."""
         path = self._root / key
         for place in (path, path.parent, self._root):
-            handle = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _sync(place)
 
 
 class _Reader(io.RawIOBase):
@@ -179,6 +178,14 @@ class _Reader(io.RawIOBase):
         buffer[:length] = memoryview(part)
         self._position += length
         return length
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _checked(key: str) -> str:

@@ -20,6 +20,8 @@ from functools import partial
 
 from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select
 
+from tunesmith.store.room import full_disk_told
+
 Clock = Callable[[], datetime]
 """Gives the time, aware, in UTC."""
 
@@ -62,8 +64,9 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that may write: all of it happens, or nothing. Never one in another."""
-        with self._turn(), self._writer.begin() as connection:
+        """One transaction that may write: all of it happens, or nothing. Never one in another.
+        Raises StorageFull when there is no room for it."""
+        with full_disk_told(), self._turn(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:

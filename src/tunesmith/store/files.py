@@ -13,11 +13,13 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select
 
+from tunesmith.domain.answered import AnsweredRequest
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import JobStatus
 from tunesmith.domain.pages import Page
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
+from tunesmith.store.answered import write_answered
 from tunesmith.store.blobs import Blobs
 from tunesmith.store.database import Clock, Database
 from tunesmith.store.rows import fetch_page, from_row, in_scope, to_row
@@ -33,9 +35,10 @@ class Files:
         self._blobs = blobs
         self._clock = clock
 
-    def add(self, file: StoredFile) -> None:
-        """The row; its blob must be there already."""
+    def add(self, file: StoredFile, answered: AnsweredRequest | None = None) -> None:
+        """The row; its blob must be there already. Raises AlreadyAnswered for a retry."""
         with self._database.write() as connection:
+            write_answered(connection, answered)
             write_file(connection, file)
 
     def find(self, scope: Scope, id: str) -> StoredFile | None:
@@ -81,20 +84,20 @@ class Files:
             self._blobs.delete(blob)
         return key is not None
 
-    def sweep(self) -> int:
-        """Deletes expired files with their blobs, and old blobs that nothing names; gives back how
-        many blobs went."""
+    def sweep(self, min_age: timedelta = SWEEP_AGE) -> int:
+        """Deletes expired files with their blobs, and blobs that nothing names and that are old
+        enough; gives back how many blobs went."""
         now = self._clock()
         files = tables.files.c
         gone = delete(tables.files).where(files.expires_at <= now).returning(files.blob_key)
         with self._database.write() as connection:
             unused = unused_blobs(connection, connection.execute(gone).scalars().all())
-        old = set(self._blobs.written_before(now - SWEEP_AGE)).difference(unused)
+        old = set(self._blobs.written_before(now - min_age)).difference(unused)
         with self._database.read() as connection:
             unused += unused_blobs(connection, old)
         for blob in unused:
             self._blobs.delete(blob)
-        self._blobs.delete_staged(SWEEP_AGE.total_seconds())
+        self._blobs.delete_staged(min_age.total_seconds())
         return len(unused)
 
     def _visible(self, scope: Scope) -> ColumnElement[bool]:

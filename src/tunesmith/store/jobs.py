@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from tunesmith.domain import errors
+from tunesmith.domain.answered import AnsweredRequest
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.ids import Ids
@@ -40,6 +41,7 @@ from tunesmith.domain.pages import Page
 from tunesmith.domain.plan import TrainingPlan
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
+from tunesmith.store.answered import write_answered
 from tunesmith.store.blobs import Blobs
 from tunesmith.store.checkpoints import prune_checkpoints, write_checkpoint
 from tunesmith.store.database import Clock, Database
@@ -63,9 +65,13 @@ class Jobs:
 
     # What clients do
 
-    def create(self, job: Job, events: Sequence[NewEvent]) -> None:
-        """InvalidRequest if a file of the job was deleted since the caller looked."""
+    def create(
+        self, job: Job, events: Sequence[NewEvent], answered: AnsweredRequest | None = None
+    ) -> None:
+        """InvalidRequest if a file of the job was deleted since the caller looked. Raises
+        AlreadyAnswered for a retry."""
         with self._database.write() as connection:
+            write_answered(connection, answered)
             _hold_file(connection, job, job.training_file_id, "training_file")
             if job.validation_file_id is not None:
                 _hold_file(connection, job, job.validation_file_id, "validation_file")

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from tunesmith.domain.ids import Ids
+from tunesmith.store.answered import AnsweredRequests
 from tunesmith.store.blobs import Blobs
 from tunesmith.store.checkpoints import Checkpoints
 from tunesmith.store.database import Clock, Database
@@ -29,6 +30,7 @@ class Store:
     def __init__(self, database: Database, blobs: Blobs, ids: Ids, clock: Clock) -> None:
         self._database = database
         self.blobs = blobs
+        self.answered = AnsweredRequests(database, clock)
         self.files = Files(database, blobs, clock)
         self.uploads = Uploads(database, blobs, ids, clock)
         self.jobs = Jobs(database, blobs, ids, clock)

@@ -150,7 +150,19 @@ api_keys = Table(
     Column("is_bootstrap", Boolean, nullable=False),  # at most one: what the service starts with
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
+    Column("expires_at", UtcTime),
     sqlite_autoincrement=True,
+)
+
+answered_requests = Table(
+    "answered_requests",
+    metadata,
+    Column("project_id", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("organization_id", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False, index=True),
 )
 
 files = Table(

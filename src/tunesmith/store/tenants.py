@@ -9,8 +9,9 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from tunesmith.domain import errors
 from tunesmith.domain.ids import Ids
@@ -60,14 +61,14 @@ class Tenants:
             project = self._ensure_project(connection, organization, DEFAULT_PROJECT)
             if former is None or former.digest != _digest(key):
                 self._replace_bootstrap(connection, project, key)
-            caller = _find_caller(connection, key)
+            caller = _find_caller(connection, key, self._clock())
         assert caller is not None, "the key was just made valid"
         return caller
 
     def find_caller(self, key: str) -> Caller | None:
-        """Who sends `key`; None if it is unknown or revoked. One query."""
+        """Who sends `key`; None if it is unknown, revoked or expired. One query."""
         with self._database.read() as connection:
-            return _find_caller(connection, key)
+            return _find_caller(connection, key, self._clock())
 
     def organization(self, id: str) -> Organization:
         """The organisation with this id, which exists."""
@@ -76,16 +77,21 @@ class Tenants:
             return from_row(Organization, connection.execute(query).mappings().one())
 
     def create_key(
-        self, org_name: str, project_name: str = DEFAULT_PROJECT, is_admin: bool = False
+        self,
+        org_name: str,
+        project_name: str = DEFAULT_PROJECT,
+        is_admin: bool = False,
+        lifetime: timedelta | None = None,
     ) -> str:
-        """A new key, shown this once; organisation and project are made if they aren't there.
-        InvalidRequest for a name that can't be used."""
+        """A new key, shown this once, valid for `lifetime` (None: until it is revoked);
+        organisation and project are made if they aren't there. InvalidRequest for a name that
+        can't be used."""
         key = new_key(is_admin)
         with self._database.write() as connection:
             self._database.exclude_others(connection, Task.ARRANGE_TENANTS)
             organization = self._ensure_organization(connection, org_name)
             project = self._ensure_project(connection, organization, project_name)
-            row = to_row(self._api_key(project, key, is_admin=is_admin))
+            row = to_row(self._api_key(project, key, is_admin=is_admin, lifetime=lifetime))
             connection.execute(insert(tables.api_keys).values(**row, is_bootstrap=False))
         return key
 
@@ -148,7 +154,10 @@ class Tenants:
             kept = row | {"id": known}
             connection.execute(update(tables.api_keys).where(of_key).values(kept))
 
-    def _api_key(self, project: Project, key: str, *, is_admin: bool) -> ApiKey:
+    def _api_key(
+        self, project: Project, key: str, *, is_admin: bool, lifetime: timedelta | None = None
+    ) -> ApiKey:
+        now = self._clock()
         return ApiKey(
             id=self._ids.key_row(),
             digest=_digest(key),
@@ -156,8 +165,9 @@ class Tenants:
             organization_id=project.organization_id,
             project_id=project.id,
             is_admin=is_admin,
-            created_at=self._clock(),
+            created_at=now,
             revoked_at=None,
+            expires_at=None if lifetime is None else now + lifetime,
         )
 
     def _ensure_organization(self, connection: Connection, name: str) -> Organization:
@@ -213,7 +223,7 @@ def _find_bootstrap(connection: Connection) -> ApiKey | None:
     return from_row(ApiKey, row) if row else None
 
 
-def _find_caller(connection: Connection, key: str) -> Caller | None:
+def _find_caller(connection: Connection, key: str, now: datetime) -> Caller | None:
     keys, organizations, projects = tables.api_keys, tables.organizations, tables.projects
     query = (
         select(
@@ -224,7 +234,11 @@ def _find_caller(connection: Connection, key: str) -> Caller | None:
         )
         .join(organizations, keys.c.organization_id == organizations.c.id)
         .join(projects, keys.c.project_id == projects.c.id)
-        .where(keys.c.digest == _digest(key), keys.c.revoked_at.is_(None))
+        .where(
+            keys.c.digest == _digest(key),
+            keys.c.revoked_at.is_(None),
+            or_(keys.c.expires_at.is_(None), keys.c.expires_at > now),
+        )
     )
     row = connection.execute(query).first()
     if row is None:

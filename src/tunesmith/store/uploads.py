@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Select, delete, func, insert, select, update
 
 from tunesmith.domain import errors
+from tunesmith.domain.answered import AnsweredRequest
 from tunesmith.domain.files import StoredFile, file_expires_at
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.tenancy import Scope
@@ -27,6 +28,7 @@ from tunesmith.domain.uploads import (
     ended,
 )
 from tunesmith.store import tables
+from tunesmith.store.answered import write_answered
 from tunesmith.store.blobs import Blobs, file_blob_key
 from tunesmith.store.database import Clock, Database
 from tunesmith.store.files import write_file
@@ -43,8 +45,10 @@ class Uploads:
         self._ids = ids
         self._clock = clock
 
-    def add(self, upload: Upload) -> None:
+    def add(self, upload: Upload, answered: AnsweredRequest | None = None) -> None:
+        """Raises AlreadyAnswered for a retry."""
         with self._database.write() as connection:
+            write_answered(connection, answered)
             connection.execute(insert(tables.uploads).values(to_row(upload)))
 
     def find(self, scope: Scope, id: str) -> Upload | None:
@@ -53,9 +57,16 @@ class Uploads:
             row = connection.execute(_by_id(scope, id)).mappings().first()
         return from_row(Upload, row).as_of(self._clock()) if row else None
 
-    def add_part(self, scope: Scope, part: UploadPart, max_part_bytes: int) -> bool:
+    def add_part(
+        self,
+        scope: Scope,
+        part: UploadPart,
+        max_part_bytes: int,
+        answered: AnsweredRequest | None = None,
+    ) -> bool:
         """The row; its blob must be there already. False if there is no such upload,
-        InvalidRequest if it has ended, or holds as much as it may."""
+        InvalidRequest if it has ended, or holds as much as it may. Raises AlreadyAnswered for a
+        retry."""
         ours = tables.upload_parts
         held = select(func.count(), func.coalesce(func.sum(ours.c.size_bytes), 0)).where(
             ours.c.upload_id == part.upload_id
@@ -66,6 +77,7 @@ class Uploads:
             row = connection.execute(query).mappings().first()
             if row is None:
                 return False
+            write_answered(connection, answered)
             upload = from_row(Upload, row).as_of(self._clock())
             if upload.status is not UploadStatus.PENDING:
                 raise ended(upload, "add a part to")

@@ -76,19 +76,22 @@ def write(
     folder = run_folder / f"{_STEP_PREFIX}{state.step:08}"
     if not folder.exists():
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=run_folder))
-        save_adapter(unfinished / ADAPTER_FOLDER, adapter, base_model)
-        save_file(optimizer.tensors(), unfinished / _OPTIMIZER_FILE)
-        sizes = _sizes(unfinished)
-        contents = {"state": asdict(state), "plan": plan.to_json(), "sizes": sizes}
-        (unfinished / _STATE_FILE).write_text(json.dumps(contents, indent=1, allow_nan=False))
-        _sync_tree(unfinished)
-        _give_name(unfinished, folder)
+        try:
+            save_adapter(unfinished / ADAPTER_FOLDER, adapter, base_model)
+            save_file(optimizer.tensors(), unfinished / _OPTIMIZER_FILE)
+            sizes = _sizes(unfinished)
+            contents = {"state": asdict(state), "plan": plan.to_json(), "sizes": sizes}
+            (unfinished / _STATE_FILE).write_text(json.dumps(contents, indent=1, allow_nan=False))
+            _sync_tree(unfinished)
+            _give_name(unfinished, folder)
+        finally:  # half a checkpoint must not fill up a disk that is full already
+            shutil.rmtree(unfinished, ignore_errors=True)
     _prune(run_folder, plan)
     return folder
 
 
 def read_newest(run_folder: Path, plan: TrainingPlan, base: Decoder) -> SavedRun | None:
-    """What is needed to go on from the newest checkpoint; None if there is none. After `sweep`:
+    """What is needed to go on from the newest checkpoint; None if there is none. After `prepare`:
     all checkpoints are taken to be whole."""
     folders = _folders(run_folder)
     if not folders:
@@ -104,8 +107,12 @@ def read_newest(run_folder: Path, plan: TrainingPlan, base: Decoder) -> SavedRun
     )
 
 
-def sweep(run_folder: Path) -> None:
-    """Remove what a crash left half written or half removed, and what no longer is whole."""
+def prepare(run_folder: Path) -> None:
+    """Make the folder, for good, and remove what a crash left in it half written or half removed,
+    and what no longer is whole."""
+    run_folder.mkdir(parents=True, exist_ok=True)
+    for parent in run_folder.parents[:2]:
+        _sync(parent)
     for unfinished in run_folder.glob(f"{_UNFINISHED_PREFIX}*"):
         shutil.rmtree(unfinished)
     for folder in _folders(run_folder):
@@ -120,8 +127,7 @@ def _give_name(unfinished: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-        # A worker that lost its lease without noticing yet wrote the same step.
-        shutil.rmtree(unfinished)
+        # A worker that lost its lease without noticing yet wrote the same step: that one stays.
     _sync(folder.parent)
 
 

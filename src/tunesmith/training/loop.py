@@ -27,7 +27,13 @@ from tunesmith.training.checkpoints import LoopState
 from tunesmith.training.evaluation import Validation
 from tunesmith.training.forward import forward, means, weight_of
 from tunesmith.training.optimizer import AdamW
-from tunesmith.training.progress import CheckpointWritten, Progress, StepDone, StopRequest
+from tunesmith.training.progress import (
+    CheckpointWritten,
+    Progress,
+    SaveDue,
+    StepDone,
+    StopRequest,
+)
 
 SNAPSHOT_INTERVAL_S = 60.0
 
@@ -71,8 +77,7 @@ def train(
     diverges; what `report` and `should_stop` raise passes through.
     """
     assert len(data.train_rows) == plan.num_examples, "the plan was made for other examples"
-    run_folder.mkdir(parents=True, exist_ok=True)
-    checkpoints.sweep(run_folder)
+    checkpoints.prepare(run_folder)
     saved = checkpoints.read_newest(run_folder, plan, base)
     state = LoopState() if saved is None else saved.state
     adapter = _first_adapter(plan, base, parent) if saved is None else saved.adapter
@@ -91,6 +96,7 @@ def train(
 
     def save() -> Path:
         _refuse_divergence(plan, state.step, [optimizer.weight_norm()])
+        report(SaveDue(state.step))
         return checkpoints.write(run_folder, state, plan, adapter, optimizer, base_model)
 
     saved_at = time.monotonic()

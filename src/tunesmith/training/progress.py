@@ -23,6 +23,14 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class SaveDue:
+    """The state after `step` is about to be put on disk. After a crash training goes on from it,
+    and only `step` itself is reported once more: keep what was reported before, durably, now."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class CheckpointWritten:
     """An epoch ended and its checkpoint is on disk, whole. The folder stays for as long as the
     newest `plan.kept_checkpoints` epochs include it: copy the adapter if you need it longer."""
@@ -38,7 +46,7 @@ class CheckpointWritten:
         return self.folder / ADAPTER_FOLDER
 
 
-Progress = StepDone | CheckpointWritten
+Progress = StepDone | SaveDue | CheckpointWritten
 
 
 class StopRequest(Enum):

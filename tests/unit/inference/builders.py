@@ -1,8 +1,10 @@
 """Small sequences, engines and adapters for the tests beside this file."""
 
+import itertools
 import random
 from collections.abc import Sequence as List
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,17 +24,28 @@ from tunesmith.modeling.weights import load_decoder
 
 CONTEXT = 512  # of the small models
 
+_numbers = itertools.count(1)
+
 
 def a_sequence(
-    num_prompt_tokens: int = 1, max_tokens: int = 1, adapter: KnownAdapter | None = None
+    num_prompt_tokens: int = 1,
+    max_tokens: int = 1,
+    adapter: KnownAdapter | None = None,
+    *,
+    prompt: list[int] | None = None,
+    cache_salt: str | None = None,
+    leader: Sequence | None = None,
+    **params: Any,
 ) -> Sequence:
-    """One that needs no model."""
+    """One that needs no model. If no prompt is given, it is like no other's."""
     return Sequence(
-        token_ids=[0] * num_prompt_tokens,
-        params=SamplingParams(max_tokens),
+        token_ids=prompt or [next(_numbers)] * num_prompt_tokens,
+        params=SamplingParams(max_tokens, **params),
         seed=0,
         detokenizer=Detokenizer(lambda _: ""),
         adapter=adapter,
+        cache_salt=cache_salt,
+        leader=leader,
     )
 
 

@@ -92,6 +92,32 @@ def test_tokens_of_several_sequences_at_once(
     torch.testing.assert_close(attend(1, q, k, v), expected)
 
 
+@pytest.mark.parametrize("num_sequences", [2, 7, 8, 9, 20])
+@pytest.mark.parametrize("num_common", [1, 3])
+def test_sequences_share_blocks(
+    shape: ModelShape, memory: PagedMemory, num_sequences: int, num_common: int
+) -> None:
+    """All begin with the same block, every second one has more in common, one has nothing."""
+    blocks, sequences, rows = [], [], []
+    unused = iter(range(10, 64))
+    beginning = numbers(shape, num_common * BLOCK_SIZE, seed=99)
+    for n in range(num_sequences):
+        own = numbers(shape, 1 + n % 7, seed=n)
+        num_shared = num_common if n % 2 else min(n, 1)
+        shared = [part[: num_shared * BLOCK_SIZE] for part in beginning]
+        q, k, v = (torch.cat(parts) for parts in zip(shared, own, strict=True))
+        sequences.append((q, k, v))
+        own_blocks = [next(unused) for _ in range(-(-(1 + n % 7) // BLOCK_SIZE))]
+        blocks.append([5, 3, 50][:num_shared] + own_blocks)
+        rows.append(write(memory, blocks[-1], k, v)[-shape.num_kv_heads :])
+    lengths = [q.shape[0] for q, _, _ in sequences]
+    decodes = single_tokens(list(range(num_sequences)), blocks, lengths)
+    attend = PagedAttention(memory, torch.cat(rows), decodes, [])
+    q, k, v = (torch.stack([s[part][-1] for s in sequences]) for part in range(3))
+    expected = torch.stack([plainly(*s)[-1] for s in sequences])
+    torch.testing.assert_close(attend(1, q, k, v), expected)
+
+
 @pytest.mark.parametrize("chunk_size", [2, 4, 5, 11])
 def test_a_prompt_in_chunks(shape: ModelShape, memory: PagedMemory, chunk_size: int) -> None:
     q, k, v = numbers(shape, 11, seed=0)

@@ -218,7 +218,8 @@ def test_a_damaged_adapter_fails_its_own_requests_calmly(folder: Path, decoder: 
     engine = an_engine(folder, num_blocks=32)
     broken = a_trained_adapter(decoder.shape, seed=0)
     with torch.no_grad():
-        next(iter(broken.weights.values()))[1].fill_(float("nan"))
+        for _, b in broken.weights.values():
+            b.fill_(float("nan"))
     engine.add_adapter(KnownAdapter("broken", Path("broken")), broken)
     prompts = random_prompts([40, 40, 40])
     answers = engine.generate(
@@ -366,6 +367,63 @@ def test_an_emoji_split_over_tokens_is_shown_whole(telling) -> None:
     engine, prompt = telling([b"a", smile[:1], smile[1:3], smile[3:] + b"b"])
     texts, _ = shown(engine, Request(prompt, greedy(4)))
     assert texts == ["a", "", "", "🙂b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([b"Hi", b" t", b"ime"], [("Hi", [0]), (" t", [2]), ("ime", [4])]),
+        # Held back for what might be the stop string, and shown with what proves it isn't.
+        ([b"a", b"E", b"N", b"x"], [("a", [0]), ("", []), ("", []), ("ENx", [1, 2, 3])]),
+        # Of a stop string's tokens only that which begins with other text.
+        ([b"a", b"b E", b"N", b"D!"], [("a", [0]), ("b ", [1]), ("", []), ("", [])]),
+        # What is still held back at the end.
+        ([b"a", b" E", b"N"], [("a", [0]), (" ", [1]), ("EN", [3])]),
+        # The tokens of one character come with it, all at its place.
+        (
+            [b"a", b"\xf0", b"\x9f\x99", b"\x82b"],
+            [("a", [0]), ("", []), ("", []), ("🙂b", [1] * 3)],
+        ),
+        # A character that is never whole.
+        ([b"a", b"\xf0", b"\x9f"], [("a", [0]), ("", []), ("\ufffd", [1, 1])]),
+        # A token without text comes with the next one's, or the end.
+        ([b"a", b"", b"b", b""], [("a", [0]), ("", []), ("b", [1, 1]), ("", [2])]),
+    ],
+)
+def test_a_token_is_told_of_with_the_piece_that_shows_it(
+    telling, words: list[bytes], expected: list[tuple[str, list[int]]]
+) -> None:
+    """Never later and none is lost; and each with its place in the text."""
+    engine, prompt = telling(words)
+    params = SamplingParams(len(words), temperature=0, stop=("END",), ignore_eos=True, logprobs=0)
+    [sequence] = engine.submit(Request(prompt, params))
+    found, shown = [], []
+    while (deltas := engine.step()) is not None:
+        [delta] = deltas
+        found.append((delta.text, [token.text_offset for token in delta.shown]))
+        shown += delta.shown
+    assert found == expected
+    sampled = sequence.token_ids[sequence.num_prompt_tokens :]
+    assert [token.token_id for token in shown] == sampled[: len(shown)]
+    for token in shown:
+        assert token.logprobs is not None
+        assert token.logprobs.token_id == token.token_id
+
+
+def test_an_end_token_is_not_told_of(folder: Path, decoder: Decoder) -> None:
+    prompt = random_prompts([6])[0]
+    continuation = plain_greedy(decoder, prompt, 8)
+    params = SamplingParams(20, temperature=0, stop_token_ids=(continuation[4],), logprobs=1)
+    [[answer]] = an_engine(folder).generate([Request(prompt, params)])
+    assert [token.token_id for token in answer.shown] == continuation[:4]
+
+
+def test_more_choices_than_can_run_at_once_all_finish(folder: Path) -> None:
+    engine = an_engine(folder, max_sequences=64)
+    [choices] = engine.generate([Request(random_prompts([40])[0], sampled(3), n=128)])
+    assert [choice.finish_reason for choice in choices] == [FinishReason.LENGTH] * 128
+    assert engine.num_free_blocks == 64
+    assert len({choice.token_ids for choice in choices}) > 100
 
 
 def test_a_cancelled_sequence_frees_its_blocks_and_says_nothing_more(folder: Path) -> None:

@@ -22,11 +22,11 @@ from tests.unit.store.builders import (
 )
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain.ids import Ids
-from tunesmith.jobs.janitor import MIN_AGE_S, REPORT_AGE_S, Janitor
+from tunesmith.jobs.janitor import MIN_AGE, REPORT_AGE_S, Janitor
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.store import Store, open_store
 
-OLD = time.time() - 2 * MIN_AGE_S
+OLD = time.time() - 2 * MIN_AGE.total_seconds()
 
 
 @pytest.fixture
@@ -102,3 +102,13 @@ def test_reports_go_with_their_file_and_after_a_day(store: Store, tmp_path: Path
     os.utime(old, (time.time() - 2 * REPORT_AGE_S,) * 2)
     tidy(store, tmp_path)
     assert [folder.exists() for folder in (kept, old, gone)] == [True, False, False]
+
+
+def test_what_a_removal_left_half_done_goes(store: Store, tmp_path: Path) -> None:
+    """Nobody publishes or removes that adapter again, who would tidy up on the way."""
+    half = aged(tmp_path / "adapters" / ".unfinished-deleted1-x1y2z3")
+    young = tmp_path / "adapters" / ".unfinished-justnow1-x1y2z3"
+    young.mkdir()
+    tidy(store, tmp_path)
+    assert not half.exists()
+    assert young.exists()

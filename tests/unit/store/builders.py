@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tunesmith.domain.answered import AnsweredRequest
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import Checkpoint, Job, JobStatus, Lease, MethodType, StepMetrics
@@ -88,6 +89,18 @@ def add_part(
     part = UploadPart(id, upload_id, START, size_bytes, key)
     assert store.uploads.add_part(scope, part, MAX_PART_BYTES)
     return id
+
+
+def an_answer(key: str = "key-1", scope: Scope = OURS, **changes: Any) -> AnsweredRequest:
+    answered = AnsweredRequest(
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        key=key,
+        fingerprint="what was asked",
+        answer='{"id":"file-1"}',
+        created_at=START,
+    )
+    return replace(answered, **changes)
 
 
 def a_job(id: str = "ftjob-1", file_id: str = "file-1", scope: Scope = OURS, **changes: Any) -> Job:

@@ -1,5 +1,6 @@
 import hashlib
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,29 @@ def test_revoked_key_opens_nothing(store: Store) -> None:
     assert store.tenants.revoke_key("key_none") is False
     (listed,) = store.tenants.list_keys()
     assert listed.key.revoked_at is not None
+
+
+def test_key_opens_its_project_until_it_expires(store: Store, clock: FixedClock) -> None:
+    key = store.tenants.create_key("acme", lifetime=timedelta(hours=1))
+    for_ever = store.tenants.create_key("acme")
+    (listed, _) = store.tenants.list_keys()
+    assert listed.key.state(clock.now) == "active"
+    clock.advance(3600 - 1)
+    assert store.tenants.find_caller(key) is not None
+    clock.advance(1)
+    assert store.tenants.find_caller(key) is None
+    assert store.tenants.find_caller(for_ever) is not None
+    assert listed.key.state(clock.now) == "expired"
+    assert store.tenants.revoke_key(listed.key.id), "so that it is seen that somebody did"
+    assert store.tenants.list_keys()[0].key.state(clock.now) == "revoked"
+
+
+def test_expired_key_lives_again_as_the_bootstrap_key(store: Store, clock: FixedClock) -> None:
+    store.tenants.ensure_first("local", KEY)
+    key = store.tenants.create_key("local", lifetime=timedelta(hours=1))
+    clock.advance(3600)
+    store.tenants.ensure_first("local", key)
+    assert store.tenants.find_caller(key) is not None
 
 
 def test_bootstrap_key_is_replaced_and_not_revoked(store: Store) -> None:

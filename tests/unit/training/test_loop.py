@@ -12,7 +12,7 @@ from tunesmith.domain import errors
 from tunesmith.modeling.attention import RowAttention
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter, LoraSpec
-from tunesmith.training.progress import StepDone, StopRequest
+from tunesmith.training.progress import SaveDue, StepDone, StopRequest
 
 EXAMPLES = make_examples(7)  # 4 steps an epoch, the last one of a single example
 PLAN = make_plan(EXAMPLES, n_epochs=3, valid_interval=3)  # 12 steps
@@ -100,7 +100,9 @@ class TestReports:
     ) -> None:
         record = run(PLAN, EXAMPLES, base, tmp_path, valid_examples=VALID)
         for checkpoint in record.checkpoints:
-            before = record.progress[record.progress.index(checkpoint) - 1]
+            place = record.progress.index(checkpoint)
+            before, due = record.progress[place - 2 : place]
+            assert due == SaveDue(checkpoint.step)
             assert isinstance(before, StepDone)
             assert before.metrics == checkpoint.metrics
             assert checkpoint.metrics.step == checkpoint.step == 4 * checkpoint.epoch
@@ -165,7 +167,7 @@ class TestResuming:
         first = run(PLAN, EXAMPLES, base, tmp_path)
         second = run(PLAN, EXAMPLES, base, tmp_path)
         assert second.is_finished
-        assert second.progress == first.progress[-2:]
+        assert second.progress == first.progress[-3:]
 
     def test_after_an_error_in_report_training_goes_on_from_the_last_snapshot(
         self, base: Decoder, tmp_path: Path
