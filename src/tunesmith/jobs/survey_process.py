@@ -24,6 +24,7 @@ from tunesmith.domain import errors
 from tunesmith.domain.surveys import Survey
 from tunesmith.jobs.surveys import SurveyTask
 from tunesmith.store.blobs import Blobs
+from tunesmith.store.room import full_disk_told
 
 REFUSED = 3  # exit status
 POLL_S = 0.1
@@ -60,7 +61,8 @@ def main() -> None:
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         task = SurveyTask.from_json(order["task"])
-        task.run(Blobs(Path(order["blobs_root"])), Path(order["folder"]))
+        with full_disk_told():
+            task.run(Blobs(Path(order["blobs_root"])), Path(order["folder"]))
     except errors.TunesmithError as error:
         print(json.dumps({"kind": type(error).__name__, "message": error.message}))
         sys.exit(REFUSED)
@@ -82,7 +84,8 @@ def _encoded(task: SurveyTask, blobs: Blobs, folder: Path) -> bytes:
 def _refusal(output: bytes) -> errors.TunesmithError:
     """The error that a process told of before it ended with `REFUSED`."""
     told = json.loads(output)
-    kinds = {kind.__name__: kind for kind in (errors.UnsupportedModel, errors.NotFound)}
+    known = (errors.UnsupportedModel, errors.NotFound, errors.StorageFull)
+    kinds = {kind.__name__: kind for kind in known}
     return kinds.get(told["kind"], errors.TunesmithError)(told["message"])
 
 
