@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
 
+from tests.api.reference import Reference
 from tests.contract.checker import CheckedTransport
 from tests.server import listening, serving, serving_api, url_of
 from tests.small_models import make_model
@@ -29,8 +30,9 @@ from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
 from tunesmith.domain.ids import Ids
-from tunesmith.domain.models import BaseModel, Catalog
+from tunesmith.domain.models import BaseModel, Catalog, Mode
 from tunesmith.domain.tenancy import Caller
+from tunesmith.inference import sequence
 from tunesmith.inference.process import EngineOptions, build_engine
 from tunesmith.inference.server import ServerOptions, create_server
 from tunesmith.inference.thread import EngineThread
@@ -47,6 +49,9 @@ LIMITS = ApiLimits(
     max_upload_total_bytes=2_000_000,
     max_upload_part_bytes=200_000,
     max_body_bytes=100_000,
+    max_prompts=16,
+    max_request_tokens=8192,
+    max_logprobs=4096,
 )
 
 
@@ -72,6 +77,11 @@ class LiveApi:
 class LiveEngine:
     url: str
     thread: EngineThread
+
+    @property
+    def sequences(self) -> list[sequence.Sequence]:
+        """What it works on at the moment, waiting or running."""
+        return list(self.thread._engine._scheduler)
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +133,8 @@ def live_api(
             BaseModel("tiny", source),
             BaseModel("gpt-4o-mini-2024-07-18", source, aliases=("gpt-4o-mini",)),
             BaseModel("short", source, inference_context=SHORT_CONTEXT),
+            BaseModel("chat-only", source, routes=(Mode.CHAT,)),
+            BaseModel("text-only", source, routes=(Mode.COMPLETIONS,)),
             *more_bases,
         ]
     )
@@ -171,6 +183,11 @@ def client_of(api: LiveApi, key: str, transport: CheckedTransport) -> OpenAI:
         max_retries=0,
         http_client=httpx2.Client(transport=transport),
     )
+
+
+@pytest.fixture(scope="session")
+def reference(base_folder: Path) -> Reference:
+    return Reference(base_folder)
 
 
 def blob_names(api: LiveApi) -> Iterator[str]:

@@ -310,32 +310,6 @@ def test_another_organization_s_model_does_not_exist(
     assert caught.value.code == "model_not_found"
 
 
-@pytest.mark.parametrize("streams", [True, False])
-def test_a_client_that_goes_away_stops_the_engine(
-    http: httpx2.Client, engine: LiveEngine, streams: bool
-) -> None:
-    """A long reply is asked for and left after 0.2 s, or at its first bytes."""
-    body = {
-        "model": "tiny",
-        "messages": HELLO,
-        "n": 128,
-        "stream": streams,
-        "temperature": 1,
-        "stop": "never to be seen",
-    }
-    timeout = httpx2.Timeout(10, read=10 if streams else 0.2)
-    try:
-        with http.stream("POST", "/v1/chat/completions", json=body, timeout=timeout) as answer:
-            next(answer.iter_raw())
-            assert num_running(engine) > 0
-    except httpx2.ReadTimeout:
-        assert not streams
-    deadline = time.monotonic() + 30
-    while num_running(engine) > 0:
-        assert time.monotonic() < deadline, "the engine goes on for nobody"
-        time.sleep(0.01)
-
-
 def say(client: OpenAI, model: str, **options: Any) -> str:
     """The reply to HELLO, greedy unless told otherwise."""
     reply = client.chat.completions.create(
@@ -356,7 +330,3 @@ def loaded_adapters(engine: LiveEngine) -> set[str]:
         f"{engine.url}/v1/models", headers={"authorization": f"Bearer {ENGINE_TOKEN}"}
     )
     return {entry["id"] for entry in answer.json()["data"]} - {BASE_NAME}
-
-
-def num_running(engine: LiveEngine) -> int:
-    return len(engine.thread._completions)

@@ -56,7 +56,7 @@ def engine_process(base_folder: Path, data_dir: Path, fd: int) -> Iterator[subpr
 def test_a_killed_engine_is_an_event_and_not_an_outage(
     base_folder: Path, tmp_path: Path, transport: CheckedTransport
 ) -> None:
-    """One client is in the middle of a stream and is told so. The next one waits for the new
+    """Two clients are in the middle of a stream and are told so. The next one waits for the new
     engine, which knows nothing of the adapter, and gets the same answer as before."""
     with closing(listening()) as listener:
         url, fd = url_of(listener), listener.fileno()
@@ -68,10 +68,15 @@ def test_a_killed_engine_is_an_event_and_not_an_outage(
                 stream = client.chat.completions.create(
                     model=model, messages=MESSAGES, stream=True, n=32, temperature=1
                 )
+                texts = client.completions.create(
+                    model=model, prompt=["a", "b"], stream=True, n=10, max_tokens=400
+                )
                 next(iter(stream))
+                next(iter(texts))
                 engine.kill()
-                with pytest.raises(openai.APIError, match="stopped in the middle of the answer"):
-                    list(stream)
+                for broken in (stream, texts):
+                    with pytest.raises(openai.APIError, match="stopped in the middle of the answ"):
+                        list(broken)
             with engine_process(base_folder, tmp_path, fd):
                 assert say(client, model) == before
 

@@ -17,6 +17,7 @@ from tunesmith.api.errors import STATUS, status_of
 from tunesmith.domain import errors
 
 JOBS, CHAT, FILES = "/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/files"
+COMPLETIONS = "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -106,7 +107,7 @@ def test_a_host_that_can_not_be_is_nobody_s_trouble(api: LiveApi, host: str, pat
         assert answer.json["error"]["message"] == f"Invalid URL (GET {path})"
 
 
-@pytest.mark.parametrize("path", [JOBS, CHAT])
+@pytest.mark.parametrize("path", [JOBS, CHAT, COMPLETIONS])
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,7 +155,7 @@ def test_numbers_that_json_does_not_have_are_refused_wherever_they_are(
     assert answer.status_code == 400
 
 
-@pytest.mark.parametrize("path", [JOBS, CHAT])
+@pytest.mark.parametrize("path", [JOBS, CHAT, COMPLETIONS])
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"text"'])
 def test_json_that_is_no_object(http: httpx2.Client, path: str, body: bytes) -> None:
     answer = http.post(path, content=body)
@@ -425,6 +426,59 @@ def test_after_an_item_of_another_list_is_refused(api: LiveApi, http: httpx2.Cli
             "stream_options",
             None,
         ),
+        (
+            {"top_logprobs": 2},
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+            "top_logprobs",
+            None,
+        ),
+        (
+            {"top_logprobs": 21, "logprobs": True},
+            "Invalid 'top_logprobs': integer above maximum value. "
+            "Expected a value <= 20, but got 21 instead.",
+            "top_logprobs",
+            "integer_above_max_value",
+        ),
+        (
+            {"logprobs": 2},
+            "Invalid type for 'logprobs': expected a boolean, but got an integer instead.",
+            "logprobs",
+            "invalid_type",
+        ),
+        (
+            {"logprobs": True, "n": 128, "max_tokens": 100},
+            "The answer could hold 12800 log-probabilities, and this service sends at most 4096 in "
+            "one. Lower the bound of tokens, 'n', or the number of log-probabilities.",
+            "logprobs",
+            None,
+        ),
+        (
+            {"frequency_penalty": 2.5},
+            "Invalid 'frequency_penalty': decimal above maximum value. "
+            "Expected a value <= 2.0, but got 2.5 instead.",
+            "frequency_penalty",
+            "decimal_above_max_value",
+        ),
+        (
+            {"presence_penalty": -3},
+            "Invalid 'presence_penalty': decimal below minimum value. "
+            "Expected a value >= -2.0, but got -3 instead.",
+            "presence_penalty",
+            "decimal_below_min_value",
+        ),
+        (
+            {"logit_bias": {"50256": -100}},
+            "Invalid key in 'logit_bias': 50256. Keys are ids of tokens, from 0 to 263 for this "
+            "model.",
+            "logit_bias",
+            "invalid_value",
+        ),
+        (
+            {"logit_bias": {"5": "no"}},
+            "Invalid type for 'logit_bias.5': expected a decimal, but got a string instead.",
+            "logit_bias.5",
+            "invalid_type",
+        ),
     ],
 )
 def test_a_chat_request_that_can_not_be(
@@ -448,11 +502,6 @@ def test_a_chat_request_that_can_not_be(
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
         ("response_format", {"type": "json_object"}),
-        ("logprobs", True),
-        ("top_logprobs", 2),
-        ("logit_bias", {"50256": -100}),
-        ("frequency_penalty", 0.5),
-        ("presence_penalty", -1),
         ("prediction", {"type": "content", "content": "x"}),
         ("store", True),
         ("metadata", {"a": "b"}),

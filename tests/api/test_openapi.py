@@ -83,7 +83,8 @@ def test_streams_and_files_have_their_own_content_types(document: OwnDocument) -
     def content(method: str, path: str) -> set[str]:
         return set(document.operations()[method, path]["responses"]["200"]["content"])
 
-    assert content("POST", "/v1/chat/completions") == {"application/json", "text/event-stream"}
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        assert content("POST", path) == {"application/json", "text/event-stream"}
     assert content("GET", "/v1/files/{file_id}/content") == {"application/octet-stream"}
 
 

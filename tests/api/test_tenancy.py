@@ -23,7 +23,7 @@ from tests.contract.checker import CheckedTransport
 from tests.contract.own_document import OwnDocument
 
 FILES, JOBS, MODELS = "/v1/files", "/v1/fine_tuning/jobs", "/v1/models"
-CHAT, UPLOADS = "/v1/chat/completions", "/v1/uploads"
+CHAT, COMPLETIONS, UPLOADS = "/v1/chat/completions", "/v1/completions", "/v1/uploads"
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 PART = {"files": {"data": ("part", b"a")}}
 HELLO = [{"role": "user", "content": "hello"}]
@@ -131,6 +131,10 @@ PROBES: Mapping[tuple[str, str], Sequence[Probe]] = {
         lambda named: Sent("POST", CHAT, {"model": named.model, "messages": HELLO}),
         lambda named: Sent("POST", CHAT, {"model": named.checkpoint_model, "messages": HELLO}),
         lambda named: Sent("POST", CHAT, {"model": named.model, "messages": HELLO, "stream": True}),
+    ],
+    ("POST", COMPLETIONS): [
+        lambda named: Sent("POST", COMPLETIONS, {"model": named.model, "prompt": "hello"}),
+        lambda named: Sent("POST", COMPLETIONS, {"model": named.checkpoint_model, "prompt": "a"}),
     ],
 }
 CASES = [

@@ -6,6 +6,7 @@ the official SDK's types in strict mode. `CONTRADICTIONS` are the only exception
 for our own document (`own_document.py`), which the transport asks the service for.
 """
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx2
 from jsonschema import Draft202012Validator
-from openai.types import FileDeleted, FileObject, Model, ModelDeleted, Upload
+from openai.types import Completion, FileDeleted, FileObject, Model, ModelDeleted, Upload
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
@@ -58,6 +59,7 @@ SDK_TYPES: Mapping[str, type] = {
     "DeleteModelResponse": ModelDeleted,
     "CreateChatCompletionResponse": ChatCompletion,
     "CreateChatCompletionStreamResponse": ChatCompletionChunk,
+    "CreateCompletionResponse": Completion,
 }
 
 
@@ -79,11 +81,27 @@ def check_answer(method: str, path: str, response: httpx2.Response, body: bytes)
     schema = _answer_schema(method, path, content_type)
     if schema is None:
         return
+    is_stream = content_type == "text/event-stream"
     for item in _messages(content_type, body):
-        if "error" in item and schema == "CreateChatCompletionStreamResponse":
+        if is_stream and "error" in item:
             check_error(item)
+        elif schema == "CreateCompletionResponse":
+            check_completion(item, is_piece=is_stream)
         else:
             check_schema(schema, item)
+
+
+def check_completion(value: Any, *, is_piece: bool = False) -> None:
+    """As `check_schema`; with two nulls that can't be said of a property as a whole: in a stream,
+    the finish reason before the end, and with `echo`, what is told of a prompt's first token."""
+    value = copy.deepcopy(value)
+    for choice in value["choices"]:
+        if is_piece and choice["finish_reason"] is None:
+            choice["finish_reason"] = "stop"
+        logprobs = choice["logprobs"] or {"token_logprobs": [], "top_logprobs": []}
+        if logprobs["token_logprobs"][:1] == [None] and logprobs["top_logprobs"][:1] == [None]:
+            logprobs["token_logprobs"][0], logprobs["top_logprobs"][0] = 0.0, {}
+    check_schema("CreateCompletionResponse", value)
 
 
 def check_error(body: Any) -> None:

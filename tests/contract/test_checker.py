@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.contract.checker import ContractBroken, check_error, check_schema
+from tests.contract.checker import (
+    ContractBroken,
+    check_completion,
+    check_error,
+    check_schema,
+)
 
 FILE = {
     "id": "file-1",
@@ -33,6 +38,24 @@ JOB = {
     "validation_file": None,
     "seed": 1,
 }
+LOGPROBS: dict[str, Any] = {
+    "tokens": ["a", "b"],
+    "token_logprobs": [None, -1.5],
+    "top_logprobs": [None, {"b": -1.5}],
+    "text_offset": [0, 1],
+}
+
+
+def completion(**choice: Any) -> dict[str, Any]:
+    return {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "created": 1,
+        "model": "davinci-002",
+        "choices": [
+            {"text": "ab", "index": 0, "logprobs": None, "finish_reason": "stop", **choice}
+        ],
+    }
 
 
 @pytest.mark.parametrize(("name", "value"), [("OpenAIFile", FILE), ("FineTuningJob", JOB)])
@@ -46,6 +69,16 @@ def test_the_contradictions_of_the_service_are_let_through() -> None:
         "ListFilesResponse",
         {"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None},
     )
+
+
+def test_a_completion_s_two_nulls_are_let_through_where_they_belong() -> None:
+    check_completion(completion(logprobs=LOGPROBS))
+    check_completion(completion(finish_reason=None), is_piece=True)
+    with pytest.raises(ContractBroken):
+        check_completion(completion(finish_reason=None))
+    for name in ("token_logprobs", "top_logprobs"):
+        with pytest.raises(ContractBroken):
+            check_completion(completion(logprobs={**LOGPROBS, name: [None, None]}))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ OPERATIONS = (
     "GET /models/{model}",
     "DELETE /models/{model}",
     "POST /chat/completions",
+    "POST /completions",
 )
+# The description doesn't say that this one is streamed too, in objects of the same kind.
+STREAMED_ALIKE = {"POST /completions": "CreateCompletionResponse"}
 ERROR_SCHEMA = "ErrorResponse"
 PROSE = {"description", "example", "examples", "deprecated", "title", "externalDocs", "default"}
 REF = "#/components/schemas/"
@@ -58,7 +61,10 @@ def _answers(spec: dict[str, Any], operation: str) -> dict[str, str]:
     """Content type → schema name, of status 200."""
     method, path = operation.split()
     content = spec["paths"][path][method.lower()]["responses"]["200"]["content"]
-    return {kind: value["schema"]["$ref"].removeprefix(REF) for kind, value in content.items()}
+    answers = {kind: value["schema"]["$ref"].removeprefix(REF) for kind, value in content.items()}
+    if operation in STREAMED_ALIKE:
+        answers["text/event-stream"] = STREAMED_ALIKE[operation]
+    return answers
 
 
 def _plain(schema: Any) -> Any:

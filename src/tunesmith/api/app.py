@@ -11,7 +11,17 @@ from datetime import datetime
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 
-from tunesmith.api import chat, files, health, jobs, models, openapi, reports, uploads
+from tunesmith.api import (
+    chat,
+    completions,
+    files,
+    health,
+    jobs,
+    models,
+    openapi,
+    reports,
+    uploads,
+)
 from tunesmith.api.context import ApiLimits, Services
 from tunesmith.api.errors import install_error_handlers
 from tunesmith.api.report_desk import ReportDesk
@@ -64,6 +74,6 @@ def create_api(
     install_error_handlers(app)
     app.include_router(health.router)
     app.include_router(openapi.router)
-    for resource in (files, reports, uploads, jobs, models, chat):
+    for resource in (files, reports, uploads, jobs, models, chat, completions):
         app.include_router(resource.router, prefix="/v1")
     return app

@@ -6,34 +6,30 @@ What blocks (store, renderer) happens in a thread before the engine is asked; fr
 is async.
 """
 
-import hashlib
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
-from tunesmith.api.context import Services, ServicesDep
-from tunesmith.api.engines import Chunk, CompletionRequest, EngineClient
-from tunesmith.api.errors import envelope
-from tunesmith.api.serving import ServedModel, find_model
+from tunesmith.api.context import ApiLimits, Services, ServicesDep
+from tunesmith.api.engine_messages import EngineRequest, Piece
+from tunesmith.api.generation import Generation, complete, events, refuse_many_logprobs
+from tunesmith.api.serving import model_for
 from tunesmith.api.streams import EventStream, unless_disconnected
 from tunesmith.domain import errors
-from tunesmith.domain.generation import FinishReason, TokenUsage
+from tunesmith.domain.generation import ScoredToken, TokenUsage
+from tunesmith.domain.models import Mode
 from tunesmith.domain.tenancy import Caller
-from tunesmith.wire.chat import ChatRequest, to_conversation, to_sampling_params
-from tunesmith.wire.chat_replies import (
-    END_OF_STREAM,
-    ChatHead,
-    ChatReply,
-    ChunkWriter,
-    chat_reply,
-    server_sent,
-)
+from tunesmith.wire.chat import ChatRequest, to_conversation
+from tunesmith.wire.chat_replies import ChatReply, ChunkWriter, chat_choice, chat_reply
+from tunesmith.wire.generation import Head, Json
+from tunesmith.wire.logprobs import LogprobWriter
+from tunesmith.wire.sampling import to_sampling
 
 router = APIRouter()
 
@@ -44,9 +40,9 @@ Body = Annotated[ChatRequest, Depends(json_body(ChatRequest))]
 class Prepared:
     """A chat request on its way to the engine."""
 
-    head: ChatHead
-    engine: EngineClient
-    request: CompletionRequest
+    head: Head
+    generation: Generation
+    logprobs: Callable[[Sequence[ScoredToken]], Json | None]  # as the reply writes them
 
 
 @router.post("/chat/completions", response_model=ChatReply)
@@ -55,83 +51,74 @@ async def create_chat_completion(
 ) -> ChatReply | Response:
     prepared = await services.models.when_here(prepare, services, caller, body)
     if body.stream:
-        return EventStream(_events(prepared, body.includes_usage))
+        writer = ChunkWriter(prepared.head, includes_usage=body.includes_usage)
+        write = _Writing(writer, prepared.logprobs).events
+        write_usage = writer.usage if body.includes_usage else None
+        return EventStream(events(prepared.generation, write, write_usage))
     return await unless_disconnected(request.receive, _complete(prepared))
 
 
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     """Finds the model and renders the prompt. Raises NotFound, InvalidRequest."""
     conversation = to_conversation(body)
-    model = find_model(services.store, services.catalog, caller.scope, body.model)
-    if model is None:
-        raise errors.NotFound(
-            f"The model '{body.model}' does not exist or you do not have access to it.",
-            code="model_not_found",
-        )
+    model = model_for(services.store, services.catalog, caller.scope, body.model, Mode.CHAT)
     renderer = services.models.renderer(model.base)
     context_length = services.models.context_length(model.base)
     prompt = renderer.prompt(conversation, context_length)
-    room = _room(context_length, len(prompt))
-    request = CompletionRequest(
+    params = to_sampling(
+        body,
+        max_tokens=_max_tokens(body, _room(context_length, len(prompt)), services.limits),
+        end_token_ids=renderer.end_token_ids,
+        vocab_size=services.models.vocab_size(model.base),
+    )
+    num_likeliest = body.num_logprobs
+    request = EngineRequest(
         prompt=prompt,
-        params=to_sampling_params(body, room=room, end_token_ids=renderer.end_token_ids),
+        params=replace(params, logprobs=num_likeliest),
+        tenant=caller.organization.id,
         n=body.n or 1,
         adapter=services.models.adapter(model),
     )
-    head = ChatHead(
+    head = Head(
         id=services.ids.chat_completion(),
         created=int(services.clock().timestamp()),
         model=model.name,
-        system_fingerprint=_fingerprint(model),
+        system_fingerprint=services.models.fingerprint(model),
     )
-    return Prepared(head, services.models.engine(model.base), request)
+    writer = LogprobWriter(renderer)
+
+    def logprobs(tokens: Sequence[ScoredToken]) -> Json | None:
+        return None if num_likeliest is None else writer.chat(tokens, num_likeliest)
+
+    generation = Generation(services.models.engine(model.base), (request,))
+    return Prepared(head, generation, logprobs)
 
 
 async def _complete(prepared: Prepared) -> ChatReply:
-    texts = [""] * prepared.request.n
-    reasons = [FinishReason.STOP] * prepared.request.n
-    usage = TokenUsage(len(prepared.request.prompt), 0)
-    async with aclosing(prepared.engine.generate(prepared.request, stream=False)) as chunks:
-        async for chunk in chunks:
-            for piece in chunk.pieces:
-                texts[piece.index] += piece.text
-                reasons[piece.index] = piece.finish_reason or reasons[piece.index]
-            usage = chunk.usage or usage
-    return chat_reply(prepared.head, list(zip(texts, reasons, strict=True)), usage)
+    (pieces,), usage = await complete(prepared.generation)
+    return await run_in_threadpool(_reply, prepared, pieces, usage)  # log-probabilities take long
 
 
-async def _events(prepared: Prepared, includes_usage: bool) -> AsyncGenerator[bytes]:
-    """The stream's events. An error before the first one is raised, later ones are told."""
-    writer = ChunkWriter(prepared.head, includes_usage=includes_usage)
-    begun: set[int] = set()
-    try:
-        async with aclosing(prepared.engine.generate(prepared.request, stream=True)) as chunks:
-            async for chunk in chunks:
-                written = _written(writer, chunk, begun, includes_usage)
-                if written:
-                    yield written
-    except errors.TunesmithError as error:
-        if not begun:
-            raise
-        yield server_sent(envelope(error).model_dump())
-        return
-    yield END_OF_STREAM
+def _reply(prepared: Prepared, pieces: Sequence[Piece], usage: TokenUsage) -> ChatReply:
+    choices = [
+        chat_choice(piece.index, piece.text, prepared.logprobs(piece.tokens), piece.finish_reason)
+        for piece in pieces
+    ]
+    return chat_reply(prepared.head, choices, usage)
 
 
-def _written(writer: ChunkWriter, chunk: Chunk, begun: set[int], includes_usage: bool) -> bytes:
-    """One engine message as events. `begun`: choices whose first event is out already."""
-    written = b""
-    for piece in chunk.pieces:
-        if piece.index not in begun:
-            begun.add(piece.index)
-            written += writer.first(piece.index)
-        if piece.text:
-            written += writer.text(piece.index, piece.text)
-        if piece.finish_reason:
-            written += writer.last(piece.index, piece.finish_reason)
-    if chunk.usage and includes_usage:
-        written += writer.usage(chunk.usage)
-    return written
+def _max_tokens(body: ChatRequest, room: int, limits: ApiLimits) -> int:
+    """Within the room that there is, and within what log-probabilities make of each token.
+
+    Raises InvalidRequest for a bound that is too high for them; none means as many as possible.
+    """
+    max_tokens = min(body.max_completion_tokens or body.max_tokens or room, room)
+    if body.num_logprobs is None or body.stream:  # a stream is passed on and not kept
+        return max_tokens
+    n = body.n or 1
+    if body.max_completion_tokens or body.max_tokens:
+        refuse_many_logprobs(n * max_tokens, body.num_logprobs, limits.max_logprobs)
+    return min(max_tokens, max(limits.max_logprobs // (n * (body.num_logprobs + 1)), 1))
 
 
 def _room(context_length: int, prompt_length: int) -> int:
@@ -146,7 +133,24 @@ def _room(context_length: int, prompt_length: int) -> int:
     )
 
 
-def _fingerprint(model: ServedModel) -> str:
-    """Changes when other weights answer under the same name."""
-    weights = f"{model.base.source}\n{model.tuned.adapter_id if model.tuned else ''}"
-    return "fp_" + hashlib.sha256(weights.encode()).hexdigest()[:10]
+class _Writing:
+    """The events of one stream; it remembers which choices have had their first one."""
+
+    def __init__(
+        self, writer: ChunkWriter, logprobs: Callable[[Sequence[ScoredToken]], Json | None]
+    ) -> None:
+        self._writer = writer
+        self._logprobs = logprobs
+        self._begun: set[int] = set()
+
+    def events(self, _request: int, piece: Piece) -> bytes:
+        written = b""
+        if piece.index not in self._begun:
+            self._begun.add(piece.index)
+            written += self._writer.first(piece.index)
+        if piece.text or piece.tokens:
+            logprobs = self._logprobs(piece.tokens)
+            written += self._writer.text(piece.index, piece.text, logprobs)
+        if piece.finish_reason:
+            written += self._writer.last(piece.index, piece.finish_reason)
+        return written

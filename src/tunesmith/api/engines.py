@@ -2,7 +2,8 @@
 
 The contract is a part of what vLLM speaks, so the engine process may be ours or vLLM:
 
-    POST /v1/completions         prompt as token ids; answers at once or as a stream
+    POST /v1/completions         prompt as token ids; answers at once or as a stream, with
+                                 log-probabilities of tokens by their ids where asked for
     POST /v1/load_lora_adapter   makes an adapter known under its id
     GET  /health                 200 as soon as the engine works
 
@@ -13,19 +14,27 @@ adapters: what it has forgotten is loaded again.
 """
 
 import asyncio
+import hashlib
+import hmac
 import json
 import logging
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import httpx2
 
+from tunesmith.api.engine_messages import (
+    Adapter,
+    Chunk,
+    EngineRequest,
+    Json,
+    to_body,
+    to_chunk,
+    to_error,
+)
 from tunesmith.domain import errors
-from tunesmith.domain.generation import FinishReason, SamplingParams, TokenUsage
 
 log = logging.getLogger("tunesmith.api")
 
@@ -35,41 +44,6 @@ RETRY_INTERVAL_S = 0.25
 TRUSTED_FOR_S = 2.0  # after a sign of life the engine is taken to be up for so long
 BROKEN_OFF = "The model's engine stopped in the middle of the answer. Send the request again."
 NOT_ANSWERING = "The model's engine doesn't answer. Try again in a moment."
-
-Json = dict[str, Any]  # a body of the engine contract
-
-
-@dataclass(frozen=True)
-class Adapter:
-    id: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class CompletionRequest:
-    """What an engine is asked for: `n` completions of one prompt."""
-
-    prompt: list[int]
-    params: SamplingParams
-    n: int = 1
-    adapter: Adapter | None = None  # None: the bare base model
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The next part of completion number `index`; its last one has a finish reason."""
-
-    index: int
-    text: str
-    finish_reason: FinishReason | None
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """One message of the engine: pieces of some completions, or at the end what was used."""
-
-    pieces: tuple[Piece, ...]
-    usage: TokenUsage | None
 
 
 class EngineClient:
@@ -82,6 +56,7 @@ class EngineClient:
     def __init__(self, url: str, token: str | None, *, base_name: str, wait_s: float) -> None:
         self._base_name = base_name
         self._wait_s = wait_s
+        self._salt_key = (token or secrets.token_hex()).encode()
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers={"authorization": f"Bearer {token}"} if token else {},
@@ -104,7 +79,7 @@ class EngineClient:
             return False
         return answer.is_success
 
-    async def generate(self, request: CompletionRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
+    async def generate(self, request: EngineRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
         """The completions, chunk by chunk as they are made, or (not `stream`) in one chunk.
 
         Raises InvalidRequest for what the engine refuses, Unavailable if it doesn't answer in
@@ -140,7 +115,7 @@ class EngineClient:
         except httpx2.TransportError as error:
             log.warning("could not unload adapter %s: %r", adapter_id, error)
 
-    async def _attempt(self, request: CompletionRequest, stream: bool) -> AsyncGenerator[Chunk]:
+    async def _attempt(self, request: EngineRequest, stream: bool) -> AsyncGenerator[Chunk]:
         """One try. Raises httpx2.TransportError when the connection fails, at any point."""
         response = await self._send(request, stream)
         if response.status_code == 404 and request.adapter is not None:
@@ -150,38 +125,28 @@ class EngineClient:
             response = await self._send(request, stream)
         try:
             if not response.is_success:
-                raise _refusal(response.status_code, await response.aread())
+                raise to_error(response.status_code, await response.aread())
             async for message in _messages(response, stream):
                 self._heard_at = time.monotonic()
-                yield _chunk(message)
+                yield to_chunk(message, request.prompt)
         finally:
             await response.aclose()
 
-    async def _send(self, request: CompletionRequest, stream: bool) -> httpx2.Response:
+    async def _send(self, request: EngineRequest, stream: bool) -> httpx2.Response:
         if request.adapter is not None:
             await self._load(request.adapter)
-        body = self._body(request, stream)
+        body = to_body(
+            request,
+            base_name=self._base_name,
+            cache_salt=self._salt(request.tenant),
+            stream=stream,
+        )
         message = self._http.build_request("POST", "/v1/completions", json=body)
         return await self._http.send(message, stream=True)
 
-    def _body(self, request: CompletionRequest, stream: bool) -> Json:
-        params = request.params
-        body: Json = {
-            "model": request.adapter.id if request.adapter else self._base_name,
-            "prompt": request.prompt,
-            "n": request.n,
-            "max_tokens": params.max_tokens,
-            "temperature": params.temperature,
-            "top_p": params.top_p,
-            "stop": list(params.stop),
-            "stop_token_ids": list(params.stop_token_ids),
-            "stream": stream,
-        }
-        if params.seed is not None:
-            body["seed"] = params.seed
-        if stream:
-            body["stream_options"] = {"include_usage": True}
-        return body
+    def _salt(self, tenant: str) -> str:
+        """Prompts are computed once for all requests of the same salt."""
+        return hmac.new(self._salt_key, tenant.encode(), hashlib.sha256).hexdigest()[:32]
 
     async def _load(self, adapter: Adapter) -> None:
         """Makes the adapter known to the engine, once."""
@@ -240,45 +205,3 @@ async def _messages(response: httpx2.Response, stream: bool) -> AsyncIterator[Js
                 return
             yield json.loads(data)
     raise httpx2.RemoteProtocolError("the stream ended without [DONE]")
-
-
-def _chunk(message: Json) -> Chunk:
-    if "error" in message:
-        raise errors.Unavailable(f"The model's engine failed: {message['error']['message']}")
-    pieces = tuple(
-        Piece(
-            index=choice["index"],
-            text=choice["text"],
-            finish_reason=FinishReason(choice["finish_reason"])
-            if choice["finish_reason"]
-            else None,
-        )
-        for choice in message["choices"]
-    )
-    usage = message.get("usage")
-    return Chunk(pieces, _usage(usage) if usage else None)
-
-
-def _usage(usage: Json) -> TokenUsage:
-    details = usage.get("prompt_tokens_details") or {}
-    return TokenUsage(
-        prompt_tokens=usage["prompt_tokens"],
-        completion_tokens=usage["completion_tokens"],
-        cached_tokens=details.get("cached_tokens") or 0,
-    )
-
-
-def _refusal(status: int, body: bytes) -> errors.TunesmithError:
-    """What an engine's error answer means for the client: its own doing only with status 400."""
-    try:
-        said: Json = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = {"message": body.decode(errors="replace")[:500]}
-    if status == 400:
-        return errors.InvalidRequest(
-            str(said.get("message")), param=said.get("param"), code=said.get("code")
-        )
-    if status in (429, 503):
-        return errors.Unavailable(str(said.get("message")))
-    log.error("engine answered %d: %s", status, said.get("message"))
-    return errors.Unavailable("The model's engine can't answer at the moment. Try again later.")

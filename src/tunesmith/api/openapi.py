@@ -31,6 +31,13 @@ DESCRIPTION = (
     "which isn't in this document, is an `ErrorReply`; every answer has an `x-request-id`."
 )
 FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")  # schemas of what is never sent
+# In OpenAPI 3.1 a stream's schema is, by custom, that of each event.
+EVENT: Json = {
+    "type": "object",
+    "description": "One server-sent event: a chunk as JSON, and at the end `[DONE]`.",
+    "properties": {"data": {"type": "string"}},
+    "required": ["data"],
+}
 BEARER = "bearer"  # of the security schemes
 # Of one key; they may name its organisation and project, by id or name, and nothing else.
 TENANT_HEADERS = ("OpenAI-Organization", "OpenAI-Project")
@@ -119,9 +126,7 @@ def _describe_body(operation: Json, kind: type[pydantic.BaseModel]) -> None:
         "content": {"application/json": {"schema": reference}},
     }
     if "stream" in kind.model_fields:
-        operation["responses"]["200"]["content"]["text/event-stream"] = {
-            "schema": {"type": "string"}
-        }
+        operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": EVENT}
 
 
 def _describe_errors(operation: Json) -> None:

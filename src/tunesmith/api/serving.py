@@ -6,6 +6,7 @@ model of a hub is downloaded when it is first asked for; nothing knocks at its e
 """
 
 import asyncio
+import hashlib
 import logging
 import threading
 import time
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.adapters.shelf import AdapterShelf
-from tunesmith.api.engines import Adapter, EngineClient
+from tunesmith.api.engine_messages import Adapter
+from tunesmith.api.engines import EngineClient
 from tunesmith.domain import errors
-from tunesmith.domain.models import BaseModel, Catalog, TunedModel
+from tunesmith.domain.models import BaseModel, Catalog, Mode, TunedModel
 from tunesmith.domain.tenancy import Scope
 from tunesmith.modeling.downloads import Download, Downloads, is_here
+from tunesmith.modeling.fingerprint import weights_digest
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.store import Store
 
@@ -30,6 +33,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tunesmith.api")
 
+WRONG_ROUTE = {
+    Mode.CHAT: "This is not a chat model and thus not supported in the v1/chat/completions "
+    "endpoint. Did you mean to use v1/completions?",
+    Mode.COMPLETIONS: "This is a chat model and not supported in the v1/completions endpoint. Did "
+    "you mean to use v1/chat/completions?",
+}
 WAIT_S = 120.0
 POLL_S = 0.1
 
@@ -66,6 +75,8 @@ class _Source:
 
     renderer: "Renderer"
     max_positions: int
+    vocab_size: int
+    digest: str  # of the weights
 
 
 class ModelDirectory:
@@ -101,6 +112,15 @@ class ModelDirectory:
         weights allow."""
         possible = self._source(base).max_positions
         return min(base.inference_context or possible, possible)
+
+    def vocab_size(self, base: BaseModel) -> int:
+        return self._source(base).vocab_size
+
+    def fingerprint(self, model: ServedModel) -> str:
+        """Changes when other weights answer under the same name."""
+        adapter_id = model.tuned.adapter_id if model.tuned else ""
+        weights = f"{self._source(model.base).digest}\n{adapter_id}"
+        return "fp_" + hashlib.sha256(weights.encode()).hexdigest()[:10]
 
     def engine(self, base: BaseModel) -> EngineClient:
         """Raises Unavailable if this API was started without an engine for the base model."""
@@ -172,6 +192,19 @@ class ModelDirectory:
                 log.error("%s can't be used: %s", source, error)
 
 
+def model_for(store: Store, catalog: Catalog, scope: Scope, name: str, mode: Mode) -> ServedModel:
+    """The model that `name` means, for a route of this mode. Raises NotFound."""
+    model = find_model(store, catalog, scope, name)
+    if model is None:
+        raise errors.NotFound(
+            f"The model '{name}' does not exist or you do not have access to it.",
+            code="model_not_found",
+        )
+    if mode not in model.base.routes:
+        raise errors.NotFound(WRONG_ROUTE[mode], param="model")
+    return model
+
+
 def find_model(store: Store, catalog: Catalog, scope: Scope, name: str) -> ServedModel | None:
     """The model that `name` means to callers of this scope."""
     base = catalog.find(name)
@@ -193,4 +226,7 @@ def _read(folder: Path) -> _Source:
     # Here and not above: it costs a tenth of the time that the process takes to answer at all.
     from tunesmith.datasets.render import Renderer
 
-    return _Source(Renderer.load(folder), read_shape(folder).max_positions)
+    shape = read_shape(folder)
+    return _Source(
+        Renderer.load(folder), shape.max_positions, shape.vocab_size, weights_digest(folder)
+    )

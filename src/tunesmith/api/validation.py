@@ -57,6 +57,8 @@ def refusal(findings: Sequence[Finding], data: Any) -> errors.InvalidRequest:
     path, value = _path(first, data), first["input"]
     shown = _spelled(path)
     kind = first["type"]
+    if (kind in BOUNDS or kind in LENGTHS) and all(map(_is_of_type, branches)):
+        branches = []  # the first one is about a value of the right type
     if kind in ("missing", "union_tag_not_found"):
         name = _spelled((*path, _tag_name(first))) if kind == "union_tag_not_found" else shown
         return _refused(

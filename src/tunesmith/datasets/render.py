@@ -21,11 +21,13 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Self
 
 from tunesmith.datasets.chat_template import ChatTemplate, special_tokens
+from tunesmith.datasets.spelling import Spelling, spell
 from tunesmith.datasets.tokenizer import Tokenizer
 from tunesmith.datasets.transcript import Transcript
 from tunesmith.domain import errors
@@ -133,6 +135,10 @@ class Renderer:
         except UnicodeEncodeError as error:
             raise _half_a_pair("prompt") from error
 
+    def fewest_tokens(self, text: str) -> int:
+        """No encoding of the text is shorter; told without the work of encoding it."""
+        return len(text.encode(errors="replace")) // self._tokenizer.longest_token_bytes
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text; special tokens are left out."""
         return self._tokenizer.decode(token_ids)
@@ -144,11 +150,28 @@ class Renderer:
     def token_name(self, token_id: int) -> str:
         return self._tokenizer.token_name(token_id)
 
+    def spell(self, token_ids: Sequence[int], text: str | None = None) -> Spelling:
+        """What the tokens say, and where each of them begins. `text` is what they were made of,
+        if they were: it tells whether the blank before it is the tokenizer's own."""
+        spelling = spell(map(self.token_bytes, token_ids))
+        expected = self.decode(token_ids) if text is None else text
+        return spelling.without_first() if spelling.text == " " + expected else spelling
+
+    def loses_blank(self, token_ids: Sequence[int]) -> bool:
+        """Whether a text that begins with these tokens lacks the blank that they stand for, as
+        some tokenizers decode it. Where a text goes on from another one, that is a loss."""
+        spelled = spell(map(self.token_bytes, token_ids)).text
+        return spelled.startswith(" ") and spelled == " " + self.decode(token_ids)
+
+    @cached_property
+    def may_lose_blanks(self) -> bool:
+        return self.loses_blank(self._tokenizer.encode(["a a"])[0][-1:])
+
     def _refuse_overlong(self, transcript: Transcript, max_tokens: int) -> None:
         """Looks at the text, and at its tokens only where many turns would make it costly: each
         earlier answer takes a rendering of its own."""
         text = transcript.unmarked(transcript.prompt(len(transcript)))
-        at_least = len(text.encode(errors="replace")) // self._tokenizer.longest_token_bytes
+        at_least = self.fewest_tokens(text)
         if at_least <= max_tokens and len(transcript) > MANY_MESSAGES:
             (token_ids,) = self._encode(transcript, [transcript.prompt(len(transcript))])
             at_least = len(token_ids)

@@ -135,7 +135,7 @@ class Tokenizer:
                 position = end
 
     def _with_blank(self, text: str, is_first: bool, follows_control: bool = False) -> str:
-        if self._blank is Blank.NEVER or not (is_first or follows_control):
+        if not text or self._blank is Blank.NEVER or not (is_first or follows_control):
             return text
         if self._blank is Blank.FIRST and not is_first:
             return text

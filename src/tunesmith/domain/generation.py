@@ -59,3 +59,13 @@ class TokenUsage:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token as an engine's client hears of it: how likely the model held it, and what else."""
+
+    token_id: int
+    logprob: float | None  # None: nothing came before it, so nothing predicted it
+    top: Mapping[int, float]  # the likeliest tokens in its place; it may be among them or beside
+    text_offset: int = 0  # characters of the completion before its own

@@ -4,38 +4,14 @@ Behaviour reference, sections 15.2 and 15.3. A chunk's JSON is made thousands of
 so chunks are plain dictionaries around a head that is the same for all of them.
 """
 
-import json
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
 from tunesmith.domain.generation import FinishReason, TokenUsage
 from tunesmith.wire.base import Reply
-
-Chunk = dict[str, Any]  # JSON on its way out
-
-END_OF_STREAM = b"data: [DONE]\n\n"
-
-
-class PromptTokensDetails(Reply):
-    cached_tokens: int
-    audio_tokens: int = 0
-
-
-class CompletionTokensDetails(Reply):
-    reasoning_tokens: int = 0
-    audio_tokens: int = 0
-    accepted_prediction_tokens: int = 0
-    rejected_prediction_tokens: int = 0
-
-
-class UsageReply(Reply):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+from tunesmith.wire.generation import Head, Json, UsageReply, server_sent, usage_reply
+from tunesmith.wire.logprobs import ChatLogprobs
 
 
 class ReplyMessage(Reply):
@@ -48,7 +24,7 @@ class ReplyMessage(Reply):
 class ChoiceReply(Reply):
     index: int
     message: ReplyMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None
     finish_reason: str
 
 
@@ -63,37 +39,25 @@ class ChatReply(Reply):
     system_fingerprint: str
 
 
-@dataclass(frozen=True)
-class ChatHead:
-    """What all parts of one answer have in common."""
-
-    id: str
-    created: int
-    model: str
-    system_fingerprint: str
-
-
-def usage_reply(usage: TokenUsage) -> UsageReply:
-    return UsageReply(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+def chat_choice(
+    index: int, text: str, logprobs: Json | None, finish_reason: FinishReason | None
+) -> ChoiceReply:
+    assert finish_reason is not None, "a whole completion has come to its end"
+    return ChoiceReply(
+        index=index,
+        message=ReplyMessage(content=text),
+        logprobs=None if logprobs is None else ChatLogprobs(**logprobs),
+        finish_reason=finish_reason.value,
     )
 
 
-def chat_reply(
-    head: ChatHead, choices: list[tuple[str, FinishReason]], usage: TokenUsage
-) -> ChatReply:
+def chat_reply(head: Head, choices: list[ChoiceReply], usage: TokenUsage) -> ChatReply:
     return ChatReply(
         id=head.id,
         created=head.created,
         model=head.model,
         system_fingerprint=head.system_fingerprint,
-        choices=[
-            ChoiceReply(index=index, message=ReplyMessage(content=text), finish_reason=reason.value)
-            for index, (text, reason) in enumerate(choices)
-        ],
+        choices=choices,
         usage=usage_reply(usage),
     )
 
@@ -101,8 +65,8 @@ def chat_reply(
 class ChunkWriter:
     """Writes the chunks of one stream as server-sent events."""
 
-    def __init__(self, head: ChatHead, *, includes_usage: bool) -> None:
-        self._head: Chunk = {
+    def __init__(self, head: Head, *, includes_usage: bool) -> None:
+        self._head: Json = {
             "id": head.id,
             "object": "chat.completion.chunk",
             "created": head.created,
@@ -111,25 +75,31 @@ class ChunkWriter:
             "system_fingerprint": head.system_fingerprint,
         }
         # With usage asked for, every chunk has the key and only the last one a value.
-        self._tail: Chunk = {"usage": None} if includes_usage else {}
+        self._tail: Json = {"usage": None} if includes_usage else {}
 
     def first(self, index: int) -> bytes:
-        return self._choice(index, {"role": "assistant", "content": "", "refusal": None}, None)
+        return self._choice(index, {"role": "assistant", "content": "", "refusal": None})
 
-    def text(self, index: int, text: str) -> bytes:
-        return self._choice(index, {"content": text}, None)
+    def text(self, index: int, text: str, logprobs: Json | None) -> bytes:
+        return self._choice(index, {"content": text}, logprobs)
 
     def last(self, index: int, reason: FinishReason) -> bytes:
-        return self._choice(index, {}, reason.value)
+        return self._choice(index, {}, finish_reason=reason.value)
 
     def usage(self, usage: TokenUsage) -> bytes:
         return server_sent({**self._head, "choices": [], "usage": usage_reply(usage).model_dump()})
 
-    def _choice(self, index: int, delta: Chunk, finish_reason: str | None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _choice(
+        self,
+        index: int,
+        delta: Json,
+        logprobs: Json | None = None,
+        finish_reason: str | None = None,
+    ) -> bytes:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }
         return server_sent({**self._head, "choices": [choice], **self._tail})
-
-
-def server_sent(data: Chunk) -> bytes:
-    """One server-sent event. In ASCII, since some readers take U+2028 for the end of a line."""
-    return f"data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

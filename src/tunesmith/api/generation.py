@@ -1,0 +1,128 @@
+"""What chat and text completions have in common: requests to an engine as one answer.
+
+An answer is made of one or more requests, each for the same number of choices. It is collected
+(`complete`) or passed on as it comes (`events`).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
+from tunesmith.api.engines import EngineClient
+from tunesmith.api.errors import envelope
+from tunesmith.domain import errors
+from tunesmith.domain.generation import TokenUsage
+from tunesmith.wire.generation import END_OF_STREAM, server_sent
+
+MAX_SEQUENCES = 256  # that one answer keeps an engine busy with; its other requests wait
+
+News = tuple[int, Chunk]  # the number of the request that a chunk belongs to
+Write = Callable[[int, Piece], bytes]  # events for a piece of the request with this number
+WriteUsage = Callable[[TokenUsage], bytes]
+
+
+@dataclass(frozen=True)
+class Generation:
+    engine: EngineClient
+    requests: tuple[EngineRequest, ...]
+
+
+async def complete(generation: Generation) -> tuple[list[list[Piece]], TokenUsage]:
+    """The completions of each request, each as one piece, and what all of them took. Raises what
+    `EngineClient.generate` raises."""
+    whole: list[dict[int, Piece]] = [{} for _ in generation.requests]
+    usage = TokenUsage(0, 0)
+    async with aclosing(_chunks(generation, stream=False)) as news:
+        async for number, chunk in news:
+            for piece in chunk.pieces:
+                earlier = whole[number].get(piece.index)
+                whole[number][piece.index] = _joined(earlier, piece) if earlier else piece
+            usage = _added(usage, chunk.usage)
+    return [[own[index] for index in sorted(own)] for own in whole], usage
+
+
+async def events(
+    generation: Generation, write: Write, write_usage: WriteUsage | None
+) -> AsyncGenerator[bytes]:
+    """The stream's events. An error before the first one is raised, later ones are told."""
+    has_begun = False
+    usage = TokenUsage(0, 0)
+    try:
+        async with aclosing(_chunks(generation, stream=True)) as news:
+            async for number, chunk in news:
+                usage = _added(usage, chunk.usage)
+                written = b"".join(write(number, piece) for piece in chunk.pieces)
+                if written:
+                    yield written
+                    has_begun = True
+    except errors.TunesmithError as error:
+        if not has_begun:
+            raise
+        yield server_sent(envelope(error).model_dump())
+        return
+    if write_usage is not None:
+        yield write_usage(usage)
+    yield END_OF_STREAM
+
+
+def _joined(earlier: Piece, later: Piece) -> Piece:
+    return replace(
+        later,
+        text=earlier.text + later.text,
+        tokens=earlier.tokens + later.tokens,
+        prompt_tokens=earlier.prompt_tokens or later.prompt_tokens,
+    )
+
+
+def _added(usage: TokenUsage, more: TokenUsage | None) -> TokenUsage:
+    if more is None:
+        return usage
+    return TokenUsage(
+        usage.prompt_tokens + more.prompt_tokens,
+        usage.completion_tokens + more.completion_tokens,
+        usage.cached_tokens + more.cached_tokens,
+    )
+
+
+def refuse_many_logprobs(num_told: int, num_likeliest: int, limit: int) -> None:
+    """`num_told` tokens come with that many of the likeliest ones. Raises InvalidRequest."""
+    if num_told * (num_likeliest + 1) > limit:
+        raise errors.InvalidRequest(
+            f"The answer could hold {num_told * (num_likeliest + 1)} log-probabilities, and this "
+            f"service sends at most {limit} in one. Lower the bound of tokens, 'n', or the number "
+            "of log-probabilities.",
+            param="logprobs",
+        )
+
+
+async def _chunks(generation: Generation, *, stream: bool) -> AsyncGenerator[News]:
+    """What comes of all requests, in the order in which it comes."""
+    news: asyncio.Queue[News | None] = asyncio.Queue()
+    feeding = asyncio.create_task(_feed(generation, stream, news))
+    feeding.add_done_callback(lambda _: news.put_nowait(None))
+    try:
+        while (item := await news.get()) is not None:
+            yield item
+        await feeding  # for what went wrong in it
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(generation: Generation, stream: bool, news: asyncio.Queue[News | None]) -> None:
+    sequences = max((request.n for request in generation.requests), default=1)
+    places = asyncio.Semaphore(max(MAX_SEQUENCES // sequences, 1))
+
+    async def run(number: int, request: EngineRequest) -> None:
+        async with places, aclosing(generation.engine.generate(request, stream=stream)) as chunks:
+            async for chunk in chunks:
+                news.put_nowait((number, chunk))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, request in enumerate(generation.requests):
+                group.create_task(run(number, request))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures  # one is enough to tell
