@@ -18,7 +18,13 @@ def main() -> None:
     readme = FOLDER / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    tables = "\n\n".join([service_table(), training_table(), prefix_cache_table()])
+    made = {
+        "service": service_table,
+        "training": training_table,
+        "data": data_table,
+        "prefix_cache": prefix_cache_table,
+    }
+    tables = "\n\n".join(table() for name, table in made.items() if result_file(name).exists())
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
 
 
@@ -44,6 +50,27 @@ def training_table() -> str:
     return "\n".join([circumstances(record), "", heading, "| --- " * 6 + "|", *rows])
 
 
+def data_table() -> str:
+    record = read("data")
+    result = record["result"]
+    rows = [
+        f"| validate {own['size_mb']:.0f} MB, {name.partition('_')[2]} lines "
+        f"| {own['seconds']:.0f} s "
+        f"| {own['lines_per_cpu_s']:,} of {own['ceiling_lines_per_cpu_s']:,} lines per CPU second "
+        f"| {own['memory_before_mb']} → {own['memory_mb']} MB |"
+        for name, own in result.items()
+        if name.startswith("validate")
+    ]
+    train = result["train_2000"]
+    rows.append(
+        f"| train an epoch of 2,000 examples | {train['seconds']:.0f} s "
+        f"| {train['tokens_per_s']:,} tokens/s "
+        f"| {train['memory_after_a_tenth_mb']} → {train['memory_mb']} MB |"
+    )
+    heading = "| GSM8K | time | speed | peak memory, before or early → at the end |"
+    return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", *rows])
+
+
 def prefix_cache_table() -> str:
     record = read("prefix_cache")
     rows = [
@@ -56,8 +83,12 @@ def prefix_cache_table() -> str:
 
 
 def read(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((FOLDER / "results" / f"{name}.json").read_text())
+    record: dict[str, Any] = json.loads(result_file(name).read_text())
     return record
+
+
+def result_file(name: str) -> Path:
+    return FOLDER / "results" / f"{name}.json"
 
 
 def circumstances(record: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def in_own_process(name: str, batch_size: int) -> dict[str, float]:
 def run_tunesmith(batch_size: int) -> dict[str, float]:
     import torch
 
-    from tunesmith.datasets.check import check_chat_file
+    from tunesmith.datasets.check import read_examples
     from tunesmith.datasets.render import Renderer
     from tunesmith.domain.plan import Hyperparameters, reference_learning_rate, resolve
     from tunesmith.modeling.device import set_up_process
@@ -84,9 +84,9 @@ def run_tunesmith(batch_size: int) -> dict[str, float]:
 
     set_up_process()
     with EXAMPLES.open("rb") as content:
-        examples = check_chat_file(content, file_id="file-benchmark")
+        examples = read_examples(content, file_id="file-benchmark")
     renderer = Renderer.load(BASE_MODEL)
-    rows = [renderer.rows(example.conversation, 2048) for example in examples]
+    rows = [renderer.rows(example.content, 2048) for example in examples]
     base = load_decoder(BASE_MODEL, torch.device("cpu"), torch.float32)
     hidden_size = base.shape.hidden_size
     multiplier = LEARNING_RATE / reference_learning_rate(hidden_size)

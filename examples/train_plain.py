@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 import tunesmith
+from tunesmith.datasets import check
 from tunesmith.datasets.batch import step_batches
-from tunesmith.datasets.check import check_chat_file
 from tunesmith.datasets.render import Renderer, Row
 from tunesmith.domain.chat import Conversation, Message, Role
 from tunesmith.domain.plan import TARGET_MODULES
@@ -52,8 +52,8 @@ def read_examples(renderer: Renderer, path: Path) -> list[list[Row]]:
     """Each example as token ids and the weight of each token's loss: 1 for what the assistant
     says, 0 for what it reads."""
     with path.open("rb") as file:
-        examples = check_chat_file(file, file_id=path.name)
-    return [renderer.rows(example.conversation, MAX_TOKENS) for example in examples]
+        examples = check.read_examples(file, file_id=path.name)
+    return [renderer.rows(example.content, MAX_TOKENS) for example in examples]
 
 
 def train(base: Decoder, adapter: LoraAdapter, examples: list[list[Row]]) -> Iterator[float]:

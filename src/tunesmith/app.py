@@ -24,6 +24,7 @@ from tunesmith.store.tenants import new_key
 KEY_FILE = "api-key"
 ADAPTERS_FOLDER = "adapters"
 RUNS_FOLDER = "runs"
+REPORTS_FOLDER = "reports"
 BASE_NAME = "base"  # what an engine calls its bare base model
 SHUTDOWN_GRACE_S = 5
 MANY_FILES = 65_536  # not every system takes "no limit" for an answer
@@ -47,6 +48,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     from tunesmith.api.app import create_api
     from tunesmith.api.context import ApiLimits
     from tunesmith.api.engines import EngineClient
+    from tunesmith.api.report_desk import ReportDesk
     from tunesmith.api.serving import ModelDirectory
     from tunesmith.api.transport import ConnectionLimits, ServerConfig
 
@@ -76,7 +78,9 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     )
     with open_data(settings) as store:
         _bootstrap(store, settings)
-        api = create_api(store, catalog, models, IDS, now, limits)
+        reports_folder = (settings.data_dir / REPORTS_FOLDER).absolute()
+        reports = ReportDesk(reports_folder, store.blobs, settings.report_timeout_s)
+        api = create_api(store, catalog, models, reports, IDS, now, limits)
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
@@ -134,6 +138,7 @@ def run_worker(settings: Settings) -> None:
             catalog=read_catalog(settings.data_dir),
             shelf=AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute()),
             runs_folder=settings.data_dir / RUNS_FOLDER,
+            reports_folder=settings.data_dir / REPORTS_FOLDER,
             bench=Bench(settings.device, settings.idle_unload_s),
             downloads=Downloads(),
             reported_lines=settings.reported_lines,

@@ -87,6 +87,9 @@ class Settings:
     reported_lines: int = _setting(
         20, "Bad lines of a training file that are reported one by one.", minimum=1
     )
+    report_timeout_s: float = _setting(
+        1800.0, "Seconds after which a report on a training file is given up.", minimum=1
+    )
     lease_s: float = _setting(
         15.0,
         "Seconds without a sign of life after which a worker's job goes to another.",

@@ -26,6 +26,7 @@ from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.app import create_api
 from tunesmith.api.context import ApiLimits
 from tunesmith.api.engines import EngineClient
+from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
 from tunesmith.domain.ids import Ids
@@ -143,7 +144,8 @@ def live_api(
     models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
-        app = create_api(store, catalog, models, IDS, now, LIMITS)
+        reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
+        app = create_api(store, catalog, models, reports, IDS, now, LIMITS)
         with serving_api(app, own, connections) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 

@@ -23,6 +23,7 @@ from tests.small_models import make_model
 from tunesmith.datasets.render import Renderer, Row
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation, Message, Role, ToolCall
+from tunesmith.domain.examples import Pair
 
 TEMPLATES = Path(__file__).parent / "chat_templates"
 TINY = Path(__file__).parents[2] / "src/tunesmith/base_models/tunesmith-tiny"
@@ -387,3 +388,34 @@ def control_ids(family: str, splitting: Splitting, token_ids: Sequence[int]) -> 
     tokenizer = Tokenizer.from_str(spec(family, splitting))
     ids = {tokenizer.token_to_id(token) for token in CONTROL_TOKENS[family]}
     return [token_id for token_id in token_ids if token_id in ids]
+
+
+@pytest.mark.parametrize(("family", "splitting"), PAIRS)
+@settings(max_examples=25, deadline=None)
+@given(prompt=TEXTS, completion=TEXTS.filter(bool), room=st.integers(1, 40))
+def test_a_bare_prompt_is_the_masked_prefix_of_its_row(
+    family: str, splitting: Splitting, prompt: str, completion: str, room: int
+) -> None:
+    """What is served for a prompt is `encode_text`; what is learned comes after it, and ends."""
+    renderer = loaded(family, splitting)
+    pair = Pair(prompt, completion)
+    (row,) = renderer.rows(pair, 10_000)
+    served = renderer.encode_text(prompt)
+    assert served
+    assert row.token_ids[: len(served)] == served
+    assert row.loss_weights == [0.0] * len(served) + [1.0] * (len(row.token_ids) - len(served))
+    *said, end = row.token_ids[len(served) :]
+    assert end in renderer.end_token_ids
+    # Nothing that a user writes ends a document before its time, or begins a turn.
+    control = {renderer.encode_text(token)[-1] for token in CONTROL_TOKENS[family]}
+    assert (
+        said
+        == renderer.rows(Pair("", completion), 10_000)[0].token_ids[
+            len(renderer.encode_text("")) : -1
+        ]
+    )
+    assert not set(said) & set(renderer.end_token_ids)
+    assert control.isdisjoint(renderer.end_token_ids)
+    (short,) = renderer.rows(pair, room)
+    assert (short.token_ids, short.loss_weights) == (row.token_ids[:room], row.loss_weights[:room])
+    assert short.is_truncated == (len(row.token_ids) > room)

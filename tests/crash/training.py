@@ -205,7 +205,8 @@ class Bench:
         shelf = AdapterShelf(data_dir / "adapters")
         runs = data_dir / "runs"
         ago = timedelta(seconds=-1)
-        Janitor(self.store, shelf, runs, min_age=ago, min_blob_age=ago).tidy()
+        reports = data_dir / "reports"
+        Janitor(self.store, shelf, runs, reports, min_age=ago, min_blob_age=ago).tidy()
         assert [path.name for path in runs.glob("*")] == []
         adapters = {path.name for path in (data_dir / "adapters").glob("*")}
         assert adapters == self.store.tuned_models.adapters_in_use()

@@ -11,6 +11,7 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import Catalog
@@ -34,6 +35,7 @@ class Services:
     store: Store
     catalog: Catalog
     models: ModelDirectory
+    reports: ReportDesk
     ids: Ids
     clock: Callable[[], datetime]  # aware UTC
     limits: ApiLimits

@@ -115,6 +115,18 @@ def list_checkpoints(
     return checkpoint_list_reply(services.store.checkpoints.page(job.id, limit=limit, after=after))
 
 
+def trainable_model(services: Services, caller: Caller, name: str) -> ServedModel:
+    """The model that jobs may start from. Raises InvalidRequest."""
+    model = find_model(services.store, services.catalog, caller.scope, name)
+    if model is None:
+        raise errors.InvalidRequest(
+            f"Model {name} is not available for fine-tuning or does not exist.",
+            param="model",
+            code="model_not_available",
+        )
+    return model
+
+
 def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
     """The job that a request asks for, not stored yet. Raises InvalidRequest."""
     method = body.asked_method()
@@ -126,7 +138,7 @@ def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
         if body.validation_file is not None
         else None
     )
-    model = _trainable_model(services, caller, body.model)
+    model = trainable_model(services, caller, body.model)
     return Job(
         id=services.ids.job(),
         organization_id=caller.organization.id,
@@ -160,17 +172,6 @@ def _training_file(services: Services, caller: Caller, file_id: str, param: str)
             param=param,
         )
     return file
-
-
-def _trainable_model(services: Services, caller: Caller, name: str) -> ServedModel:
-    model = find_model(services.store, services.catalog, caller.scope, name)
-    if model is None:
-        raise errors.InvalidRequest(
-            f"Model {name} is not available for fine-tuning or does not exist.",
-            param="model",
-            code="model_not_available",
-        )
-    return model
 
 
 def _as_of(now: datetime, job: Job) -> Job:

@@ -6,7 +6,7 @@ many micro-batches as the token budget asks for (`micro_batches`). Nothing here 
 rows keep their own length, and attention is told where each one ends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,15 +33,15 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def step_batches(
-    examples: Sequence[Sequence[Row]], batch_size: int, seed: int, epoch: int
-) -> list[list[Row]]:
-    """The rows of each optimiser step of one epoch, `batch_size` examples a step; the last step
-    takes what is left. An example has one row or several, which stay together."""
+    examples: Sequence[Sequence[Row]], batch_size: int, seed: int, epoch: int, first_step: int = 0
+) -> Iterator[list[Row]]:
+    """The rows of each optimiser step of one epoch from `first_step` on, `batch_size` examples a
+    step; the last step takes what is left. An example has one row or several, which stay together.
+    Examples are read when their step comes."""
     order = epoch_order(len(examples), seed, epoch)
-    return [
-        [row for index in order[start : start + batch_size] for row in examples[index]]
-        for start in range(0, len(order), batch_size)
-    ]
+    for start in range(first_step * batch_size, len(order), batch_size):
+        chosen = order[start : start + batch_size].tolist()
+        yield [row for index in chosen for row in examples[index]]
 
 
 def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[Batch]:

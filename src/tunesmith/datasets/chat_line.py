@@ -2,17 +2,16 @@
 
 The form is OpenAI's (behaviour reference, section 10.2). Deprecated functions become tools, just
 as in chat requests (`wire/chat_messages.py`): what is learned must look like what is asked.
-Null stands for an absent key, since clients dump objects that way.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunesmith.datasets import fields
+from tunesmith.datasets.fields import Object
 from tunesmith.datasets.json_lines import BadLine, shown
 from tunesmith.domain.chat import Conversation, Message, Role, ToolCall
-
-Object = Mapping[str, Any]
 
 EXAMPLE_KEYS = ("messages", "tools", "parallel_tool_calls", "functions")
 MESSAGE_KEYS = {
@@ -40,25 +39,40 @@ def parse_chat(example: Object) -> Conversation:
     """Raises BadLine with the first problem."""
     if "messages" not in example:
         raise BadLine('is missing key "messages".', 'Give it a list of messages as "messages".')
-    _refuse_extra_keys(example, EXAMPLE_KEYS)
-    messages = _list(example, "messages")
+    fields.refuse_extra_keys(example, EXAMPLE_KEYS)
+    messages = fields.list_of(example, "messages")
     if not messages:
         raise BadLine('has no messages in "messages".', "Give it at least one message.")
-    tools = [*map(_tool, _list(example, "tools")), *_functions_as_tools(example)]
+    tools = [*map(_tool, fields.list_of(example, "tools")), *_functions_as_tools(example)]
     parsed = tuple(_message(message, number) for number, message in enumerate(messages, 1))
     if all(message.role is not Role.ASSISTANT for message in parsed):
         raise BadLine(
             "must have at least one message from the assistant.",
             "Add the assistant's answer: it is what the model learns.",
         )
-    is_parallel = _optional(example, "parallel_tool_calls", bool, "true or false")
+    _refuse_results_without_call(parsed)
+    is_parallel = fields.optional(example, "parallel_tool_calls", bool, "true or false")
     return Conversation(parsed, tuple(tools), True if is_parallel is None else is_parallel)
+
+
+def _refuse_results_without_call(messages: Sequence[Message]) -> None:
+    called: set[str] = set()
+    for number, message in enumerate(messages, 1):
+        called.update(call.id for call in message.tool_calls)
+        if message.role is Role.TOOL and message.tool_call_id not in called:
+            raise BadLine(
+                f'has a "tool_call_id" of {shown(message.tool_call_id)}, which no call before it '
+                "has.",
+                'Give the result the "id" of the tool call that it answers; the call comes first.',
+                message=number,
+                is_content=True,
+            )
 
 
 def _message(message: Any, number: int) -> Message:
     try:
         role = _role(message)
-        _refuse_extra_keys(message, MESSAGE_KEYS[role])
+        fields.refuse_extra_keys(message, MESSAGE_KEYS[role])
         if role is Role.ASSISTANT:
             return _assistant_message(message)
         return _other_message(role, message)
@@ -72,10 +86,10 @@ def _other_message(role: Role, message: Object) -> Message:
         content = None  # a function that gave nothing back
     else:
         content = _content(message)
-    name = _optional(message, "name", str, "text")
+    name = fields.optional(message, "name", str, "text")
     if role is Role.FUNCTION and name is None:
-        raise _missing("name")
-    call_id = _required(message, "tool_call_id", str, "text") if role is Role.TOOL else None
+        raise fields.missing("name")
+    call_id = fields.required(message, "tool_call_id", str, "text") if role is Role.TOOL else None
     return Message(role, content, name=name, tool_call_id=call_id)
 
 
@@ -101,23 +115,28 @@ def _role(message: Any) -> Role:
 
 
 def _assistant_message(message: Object) -> Message:
-    calls = [_tool_call(call) for call in _list(message, "tool_calls")]
+    calls = [_tool_call(call) for call in fields.list_of(message, "tool_calls")]
     if message.get("function_call") is not None:
         calls.append(_called_function("", message["function_call"]))  # it never had an id
-    content = _optional(message, "refusal", str, "text")
+    content = fields.optional(message, "refusal", str, "text")
+    if message.get("content") is not None and content is not None:
+        raise BadLine(
+            'has both "content" and "refusal".',
+            "The assistant says the one or the other; leave one out.",
+        )
     if message.get("content") is not None or not (calls or content is not None):
         content = _content(message)
     return Message(
         Role.ASSISTANT,
         content,
-        name=_optional(message, "name", str, "text"),
+        name=fields.optional(message, "name", str, "text"),
         tool_calls=tuple(calls),
         weight=_weight(message),
     )
 
 
 def _content(message: Object) -> str:
-    content = _required(message, "content", str | list, "text")
+    content = fields.required(message, "content", str | list, "text")
     if isinstance(content, str):
         return content
     if not content:
@@ -137,8 +156,8 @@ def _text_of_part(part: Any) -> str:
             "This model reads text only; leave out images, audio and files.",
             is_content=True,
         )
-    _refuse_extra_keys(part, ("type", "text"))
-    return str(_required(part, "text", str, "text"))
+    fields.refuse_extra_keys(part, ("type", "text"))
+    return str(fields.required(part, "text", str, "text"))
 
 
 def _weight(message: Object) -> float:
@@ -155,48 +174,49 @@ def _weight(message: Object) -> float:
 
 
 def _tool_call(call: Any) -> ToolCall:
-    call = _object(call, "tool_calls")
-    _refuse_extra_keys(call, ("id", "type", "function"))
+    call = fields.as_object(call, "tool_calls")
+    fields.refuse_extra_keys(call, ("id", "type", "function"))
     _require_type_function(call, "tool_calls")
-    call_id = _required(call, "id", str, "text")
-    return _called_function(call_id, _required(call, "function", Mapping, "an object"))
+    call_id = fields.required(call, "id", str, "text")
+    return _called_function(call_id, fields.required(call, "function", Mapping, "an object"))
 
 
 def _called_function(call_id: str, call: Any) -> ToolCall:
-    call = _object(call, "function_call")
-    _refuse_extra_keys(call, ("name", "arguments"))
-    arguments = _required(call, "arguments", str, "text that holds JSON")
+    call = fields.as_object(call, "function_call")
+    fields.refuse_extra_keys(call, ("name", "arguments"))
+    arguments = fields.required(call, "arguments", str, "text that holds JSON")
     return ToolCall(call_id, _function_name(call), arguments)
 
 
 def _tool(tool: Any) -> Object:
-    tool = _object(tool, "tools")
-    _refuse_extra_keys(tool, ("type", "function"))
+    tool = fields.as_object(tool, "tools")
+    fields.refuse_extra_keys(tool, ("type", "function"))
     _require_type_function(tool, "tools")
     return {"type": "function", "function": _function(tool.get("function"))}
 
 
 def _functions_as_tools(example: Object) -> list[Object]:
-    functions = _list(example, "functions")
-    if len(functions) > MAX_FUNCTIONS:
+    functions = fields.list_of(example, "functions")
+    if example.get("functions") is not None and not 1 <= len(functions) <= MAX_FUNCTIONS:
         raise BadLine(
-            f'has {len(functions)} items in "functions".', f"There can be {MAX_FUNCTIONS} at most."
+            f'has {len(functions)} items in "functions".',
+            f'There can be {MAX_FUNCTIONS} at most; leave "functions" out if there are none.',
         )
     return [{"type": "function", "function": _function(function)} for function in functions]
 
 
 def _function(function: Any) -> Object:
-    function = _object(function, "functions")
-    _refuse_extra_keys(function, ("name", "description", "parameters", "strict"))
+    function = fields.as_object(function, "functions")
+    fields.refuse_extra_keys(function, ("name", "description", "parameters", "strict"))
     _function_name(function)
-    _optional(function, "description", str, "text")
-    _optional(function, "strict", bool, "true or false")
-    _optional(function, "parameters", Mapping, "an object")
+    fields.optional(function, "description", str, "text")
+    fields.optional(function, "strict", bool, "true or false")
+    fields.optional(function, "parameters", Mapping, "an object")
     return {key: value for key, value in function.items() if value is not None}
 
 
 def _function_name(function: Object) -> str:
-    name = _required(function, "name", str, "text")
+    name = fields.required(function, "name", str, "text")
     if not FUNCTION_NAME.fullmatch(name):
         raise BadLine(
             f"has a function named {shown(name)}.",
@@ -212,46 +232,3 @@ def _require_type_function(value: Object, where: str) -> None:
             f'has an item of "{where}" whose "type" is not "function".',
             f'Give each item of "{where}" the "type" "function"; there are no others.',
         )
-
-
-def _refuse_extra_keys(value: Object, allowed: Iterable[str]) -> None:
-    for key in value:
-        if key not in allowed:
-            raise BadLine(
-                f"contains an extra {shown(key)}.",
-                f"Leave out the key {shown(key)}; there can be {', '.join(allowed)}.",
-                is_content=True,
-            )
-
-
-def _object(value: Any, where: str) -> Object:
-    if not isinstance(value, Mapping):
-        raise BadLine(
-            f'has something else than an object in "{where}".',
-            f'An object is expected in "{where}", not {shown(value)}.',
-        )
-    return value
-
-
-def _list(value: Object, key: str) -> list[Any]:
-    items = _optional(value, key, list, "a list")
-    return [] if items is None else list(items)
-
-
-def _required(value: Object, key: str, kind: Any, kind_name: str) -> Any:
-    if key not in value:
-        raise _missing(key)
-    if not isinstance(value[key], kind):
-        raise BadLine(
-            f'has "{key}" that is not {kind_name}.',
-            f'"{key}" must be {kind_name}, not {shown(value[key])}.',
-        )
-    return value[key]
-
-
-def _optional(value: Object, key: str, kind: Any, kind_name: str) -> Any:
-    return None if value.get(key) is None else _required(value, key, kind, kind_name)
-
-
-def _missing(key: str) -> BadLine:
-    return BadLine(f'is missing key "{key}".', f'Add the key "{key}".')

@@ -1,153 +1,189 @@
-"""The checks that a training or validation file must pass before anything is trained.
+"""The checks of a file's lines, one after another: each is an example, or what is wrong with it.
 
-`check_chat_file` gives examples, or says everything that is wrong at once: the error's message is
-what the hosted service says of the first problem, its notes name each bad line and what to do.
-The way of a line: `json_lines.py` parses it, `chat_line.py` knows its form.
-Source: behaviour reference, sections 9.2 and 10.
+The way of a line: `json_lines.py` parses it; `chat_line.py` or `pair_line.py` knows its form. A
+file is of one format throughout, the one that its first example shows. Nothing of a line is kept
+here, so files may be of any size. Source: behaviour reference, sections 9.2 and 10.
 """
 
-from typing import BinaryIO
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, BinaryIO
 
 from tunesmith.datasets.chat_line import parse_chat
 from tunesmith.datasets.json_lines import BadLine, parse_line, read_lines, shown
-from tunesmith.domain.chat import Example, Role
-from tunesmith.domain.errors import InvalidTrainingData
+from tunesmith.datasets.pair_line import PAIR_KEYS, parse_pair
+from tunesmith.domain.examples import Example
+from tunesmith.domain.models import EVERY_MODE, Mode
 from tunesmith.domain.plan import MIN_EXAMPLES
-
-VALIDATION = "validation_file"
+from tunesmith.domain.surveys import TRAINING, VALIDATION, Flaw, Problem, as_a_whole, refusal
 
 UNEXPECTED_FORMAT = (
     "Unexpected file format, expected either prompt/completion pairs or chat messages."
 )
-PROMPT_COMPLETION = (
-    "Invalid file format. Input file is in the prompt-completion format, but the specified model "
-    "is a chat model and requires chat-formatted data."
-)
 NOT_JSONL = "Expected file to have JSONL format, where every line is a valid JSON dictionary."
 
+# For a file of a format that the model doesn't take: what it is, and what to do.
+OTHER_FORMAT = {
+    Mode.COMPLETIONS: (
+        "Invalid file format. Input file is in the prompt-completion format, but the specified "
+        "model is a chat model and requires chat-formatted data.",
+        'Write each pair as {"messages": [{"role": "user", "content": "the prompt"}, '
+        '{"role": "assistant", "content": "the completion"}]}.',
+    ),
+    Mode.CHAT: (
+        "Invalid file format. Input file is in the chat format, but the specified model is a "
+        "completions model and requires prompt/completion pairs.",
+        'Write each example as {"prompt": "what the model reads", "completion": "what it answers"}'
+        ", or choose a model that takes conversations.",
+    ),
+}
+FORMAT_KEYS = {Mode.CHAT: ("messages",), Mode.COMPLETIONS: PAIR_KEYS}
 
-def check_chat_file(
+
+class FileCheck:
+    """Iterate over it once: every line that isn't blank gives an Example or a Problem. Once a line
+    shows that the file is something else altogether, a last Problem says so: the same finding for
+    each line would help nobody."""
+
+    def __init__(self, source: BinaryIO, formats: Collection[Mode] = EVERY_MODE) -> None:
+        self._source = source
+        self._formats = formats
+        self._format_line = 0
+        self.format: Mode | None = None  # as soon as a line shows it
+        self.num_lines = 0  # without blank ones
+        self.num_bytes = 0  # of them
+        self.is_something_else = False
+
+    def __iter__(self) -> Iterator[Example | Problem]:
+        for number, line in read_lines(self._source):
+            self.num_lines += 1
+            self.num_bytes += len(line)
+            yield self._item(number, line)
+            if self.is_something_else:
+                return
+
+    def _item(self, number: int, line: bytes) -> Example | Problem:
+        if self.num_lines == 1 and _is_one_value(line):
+            self.is_something_else = True
+            return Problem(UNEXPECTED_FORMAT, f"{NOT_JSONL} {_not_a_list(number, line)}")
+        try:
+            item: Example | Problem = self._example(number, line)
+        except BadLine as bad:
+            item = _problem(number, bad)
+        if self.format is not None and self.format not in self._formats:
+            self.is_something_else = True
+            return Problem(*OTHER_FORMAT[self.format])
+        return item
+
+    def _example(self, number: int, line: bytes) -> Example:
+        value = _object(number, line)
+        shape = _shape(value)
+        if self.format is None and shape is not None:
+            self.format, self._format_line = shape, number
+        mode = self.format or next(iter(self._formats))
+        if shape is not None and shape is not mode:
+            raise BadLine(
+                f'is missing key "{FORMAT_KEYS[mode][0]}".',
+                f"Line {self._format_line} has {_quoted(FORMAT_KEYS[mode])}, this one has not: "
+                "a file has one format throughout. Put such examples into a file of their own.",
+            )
+        return Example(number, parse_chat(value) if mode is Mode.CHAT else parse_pair(value))
+
+
+class Problems:
+    """The problems of a file's lines: the first few in full, and how many there are."""
+
+    def __init__(self, max_kept: int) -> None:
+        self._max_kept = max_kept
+        self.kept: list[Problem] = []
+        self.count = 0
+
+    def add(self, problem: Problem) -> None:
+        self.count += 1
+        if len(self.kept) < self._max_kept:
+            self.kept.append(problem)
+
+
+def read_examples(source: BinaryIO, *, file_id: str, **options: Any) -> list[Example]:
+    """All examples of a small file, in its order; `survey.py` goes through files of any size.
+    Takes and raises what `checked_examples` does."""
+    return list(checked_examples(source, file_id=file_id, **options))
+
+
+def checked_examples(
     source: BinaryIO,
     *,
     file_id: str,
-    param: str = "training_file",
+    param: str = TRAINING,
     min_examples: int = MIN_EXAMPLES,
+    formats: Collection[Mode] = EVERY_MODE,
     max_reported: int = 20,
-) -> list[Example]:
-    """The file's examples, in its order. Of a validation file (by `param`) one is enough.
+) -> Iterator[Example]:
+    """The good examples of a file one after another; of a validation file (by `param`) one is
+    enough.
 
-    Raises InvalidTrainingData.
+    Raises InvalidTrainingData after the last one, if anything was wrong.
     """
-    findings = _Findings(param, max_reported)
-    examples: list[Example] = []
-    num_lines = 0
-    for number, line in read_lines(source):
-        num_lines += 1
-        if num_lines == 1:
-            _refuse_other_formats(number, line, param)
-        try:
-            examples.append(Example(number, parse_chat(_object(number, line))))
-        except BadLine as problem:
-            findings.add(number, problem)
-    least = 1 if param == VALIDATION else min_examples
-    too_few = f"{file_id} has {num_lines} example(s), but must have at least {least} examples"
-    if findings.num_lines:
-        raise findings.error(*[too_few + "."] * (num_lines < least))
-    if num_lines < least:
-        raise InvalidTrainingData(too_few, param=param, code="invalid_n_examples")
-    _refuse_without_loss(examples, param)
-    return examples
+    check = FileCheck(source, formats)
+    problems = Problems(max_reported)
+    bears_loss = False
+    for item in check:
+        if isinstance(item, Problem):
+            problems.add(item)
+        else:
+            bears_loss = bears_loss or item.bears_loss
+            yield item
+    found = [*problems.kept]
+    if not check.is_something_else:
+        least = 1 if param == VALIDATION else min_examples
+        found += as_a_whole(file_id, check.num_lines, problems.count, bears_loss, least)
+    if found:
+        raise refusal(found, problems.count - len(problems.kept), param)
 
 
-class _Findings:
-    """Bad lines so far: the first in full, a sentence for each of the first few, their number."""
-
-    def __init__(self, param: str, max_reported: int) -> None:
-        self._param = param
-        self._max_reported = max_reported
-        self._first: tuple[int, BadLine] | None = None
-        self._notes: list[str] = []
-        self.num_lines = 0
-
-    def add(self, number: int, problem: BadLine) -> None:
-        self._first = self._first or (number, problem)
-        self.num_lines += 1
-        if self.num_lines <= self._max_reported:
-            place = f", message {problem.message}" if problem.message else ""
-            self._notes.append(f"Line {number}{place}: {problem.advice}")
-
-    def error(self, *more_notes: str) -> InvalidTrainingData:
-        assert self._first is not None, "there is no error without a bad line"
-        number, problem = self._first
-        # The service's own text for an extra key names the line only.
-        is_extra = problem.detail.startswith("contains an extra")
-        place = f", message {problem.message}" if problem.message and not is_extra else ""
-        notes = [*self._notes, *more_notes]
-        if (num_left := self.num_lines - len(self._notes)) > 0:
-            notes.append(f"… and {num_left} more lines that can't be used.")
-        return _error(
-            f"Invalid file format. Example {number}{place} {problem.detail}",
-            self._param,
-            tuple(notes),
-            is_content=problem.is_content,
-        )
+def _problem(line: int, bad: BadLine) -> Problem:
+    # The service's own text for an extra key names the line only.
+    is_extra = bad.detail.startswith("contains an extra")
+    place = f", message {bad.message}" if bad.message and not is_extra else ""
+    return Problem(
+        f"Invalid file format. Example {line}{place} {bad.detail}",
+        bad.advice,
+        Flaw.CONTENT if bad.is_content else Flaw.FORM,
+        line,
+        bad.message,
+    )
 
 
-def _object(number: int, line: bytes) -> dict[str, object]:
+def _is_one_value(first_line: bytes) -> bool:
+    """Whether the file is a list, or one object over many lines."""
+    return first_line.lstrip().startswith(b"[") or first_line.strip() == b"{"
+
+
+def _not_a_list(number: int, line: bytes) -> str:
+    return (
+        f"Line {number} is not a dictionary (it starts with: {_start(line)}): write each example "
+        "on a line of its own, without a list around them."
+    )
+
+
+def _shape(value: dict[str, Any]) -> Mode | None:
+    """The format that an object's keys speak for."""
+    if "messages" in value:
+        return Mode.CHAT
+    return Mode.COMPLETIONS if any(key in value for key in PAIR_KEYS) else None
+
+
+def _object(number: int, line: bytes) -> dict[str, Any]:
     value = parse_line(number, line)
     if not isinstance(value, dict):
         raise BadLine(
             f"is not a dictionary (it starts with: {_start(line)})",
-            'Each line is an object with a list of "messages".',
+            'Each line is an object: with "messages", or with "prompt" and "completion".',
         )
     return value
 
 
-def _refuse_other_formats(number: int, line: bytes, param: str) -> None:
-    """Raises InvalidTrainingData if the first line shows that the whole file is something else:
-    the same finding for each line would help nobody."""
-    if line.lstrip().startswith(b"[") or line.strip() == b"{":
-        advice = (
-            f"{NOT_JSONL} Line {number} is not a dictionary (it starts with: {_start(line)}): "
-            "write each example on a line of its own, without a list around them."
-        )
-        raise _error(UNEXPECTED_FORMAT, param, (advice,))
-    try:
-        example = _object(number, line)
-    except BadLine:
-        return
-    if "messages" not in example and {"prompt", "completion"} <= example.keys():
-        advice = (
-            'Write each pair as {"messages": [{"role": "user", "content": "the prompt"}, '
-            '{"role": "assistant", "content": "the completion"}]}.'
-        )
-        raise _error(PROMPT_COMPLETION, param, (advice,))
-
-
-def _refuse_without_loss(examples: list[Example], param: str) -> None:
-    for example in examples:
-        for message in example.conversation.messages:
-            if message.role is Role.ASSISTANT and message.weight:
-                return
-    raise _error(
-        "Invalid file format. No message from the assistant has a weight of 1.",
-        param,
-        ("Every assistant message has the weight 0, so there is nothing to learn.",),
-        is_content=True,
-    )
-
-
-def _error(
-    message: str, param: str, notes: tuple[str, ...], *, is_content: bool = False
-) -> InvalidTrainingData:
-    kind = "validation" if param == VALIDATION else "training"
-    reason = f"a file format error in the {kind} file" if is_content else f"an invalid {kind} file"
-    code = "invalid_file_format" if is_content else f"invalid_{kind}_file"
-    if kind == "validation":
-        code = "invalid_validation_file"
-    return InvalidTrainingData(
-        f"The job failed due to {reason}. {message}", param=param, code=code, notes=notes
-    )
+def _quoted(keys: Sequence[str]) -> str:
+    return " and ".join(f'"{key}"' for key in keys)
 
 
 def _start(line: bytes) -> str:

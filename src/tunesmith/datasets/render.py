@@ -1,4 +1,4 @@
-"""The one renderer: conversations to token ids, the same for training and for serving.
+"""The one renderer: examples to token ids, the same for training and for serving.
 
 A prompt that is served must have exactly the tokens that precede the answer in a training row,
 or a tuned model is asked something it never saw. Two things could spoil that, and this file
@@ -10,6 +10,9 @@ deals with both:
   early turn otherwise than the last one (Qwen3 drops its thoughts). A conversation that is
   rendered steadily becomes one row; any other becomes one row per trained answer, each of which
   is the prompt, as it would be served, and the answer.
+
+A pair of prompt and completion has no template, but the same rule: the prompt has the tokens of
+`encode_text`, which serves bare prompts, and the completion is tokenised apart from it.
 
 `transcript.py` makes the texts, `tokenizer.py` the tokens.
 """
@@ -29,6 +32,16 @@ from tunesmith.datasets.tokenizer import Tokenizer
 from tunesmith.datasets.transcript import Transcript
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation, Message, Role
+from tunesmith.domain.examples import Pair
+
+# What `Renderer.load` reads of a model's folder, and all that it reads.
+RENDERING_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "config.json",
+)
 
 MANY_MESSAGES = 32  # from here on it pays to look at a conversation's length before rendering it
 
@@ -94,7 +107,7 @@ class Renderer:
         pieces = _prompt_pieces(transcript, len(transcript))
         return list(chain.from_iterable(self._encode(transcript, pieces)))
 
-    def rows(self, conversation: Conversation, max_tokens: int) -> list[Row]:
+    def rows(self, content: Conversation | Pair, max_tokens: int) -> list[Row]:
         """Rows to train on, each cut off at `max_tokens`.
 
         A row may bear no loss: if no assistant message has a weight, or the cut took all that
@@ -103,9 +116,11 @@ class Renderer:
         Raises InvalidTrainingData, with the template's own words, if it can't render the messages.
         """
         try:
-            conversation = self._beginning(conversation, max_tokens)
-            transcript = self._transcript(conversation)
-            rows = self._rows(transcript, conversation.messages)
+            if isinstance(content, Pair):
+                rows = [self._pair_row(content)]
+            else:
+                conversation = self._beginning(content, max_tokens)
+                rows = self._rows(self._transcript(conversation), conversation.messages)
         except errors.InvalidRequest as error:
             raise errors.InvalidTrainingData(error.message) from error
         return [_truncated(row, max_tokens) for row in rows]
@@ -200,6 +215,12 @@ class Renderer:
             for index, weight in weights.items()
         ]
 
+    def _pair_row(self, pair: Pair) -> Row:
+        """Behind the completion comes the end of a document, so that the model learns to stop."""
+        prompt = self.encode_text(pair.prompt)
+        completion = [*self._tokenizer.encode_more(pair.completion), self._document_end]
+        return Row([*prompt, *completion], [0.0] * len(prompt) + [1.0] * len(completion))
+
     def _whole_row(self, transcript: Transcript, weights: Mapping[int, float]) -> Row:
         prompts = _prompts_within(transcript, transcript.whole, len(transcript))
         pieces = _cut(transcript.whole, prompts)
@@ -242,6 +263,12 @@ class Renderer:
     def _document_start(self) -> int:
         """Models without a token of their own for this learned it as the end of what was before."""
         return self._tokenizer.control.ids.get(DOCUMENT_END, self.end_token_ids[0])
+
+    @property
+    def _document_end(self) -> int:
+        """The same token, where generation ends with it."""
+        start = self._document_start
+        return start if start in self.end_token_ids else self.end_token_ids[0]
 
     def _turn_end(self) -> list[int]:
         """The control token that the template puts right after an answer, if it does. Models

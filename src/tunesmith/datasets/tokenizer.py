@@ -100,6 +100,10 @@ class Tokenizer:
         text = self._with_blank(text, is_first=True)
         return [*self._start_ids, *self._encode_texts([text])[0]]
 
+    def encode_more(self, text: str) -> list[int]:
+        """What goes on from an earlier text, all of it the user's."""
+        return self._encode_texts([text])[0]
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text; tokens that tokenizer.json calls special are left out."""
         printed = [token_id for token_id in token_ids if token_id not in self._unprinted_ids]

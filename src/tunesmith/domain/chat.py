@@ -5,7 +5,7 @@ turns them into token ids.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -43,10 +43,6 @@ class Conversation:
     tools: tuple[Mapping[str, Any], ...] = ()
     parallel_tool_calls: bool = True
 
-
-@dataclass(frozen=True)
-class Example:
-    """One line of a training file that passed the checks."""
-
-    line: int  # 1-based line number in the file
-    conversation: Conversation = field(repr=False)
+    @property
+    def bears_loss(self) -> bool:
+        return any(m.role is Role.ASSISTANT and m.weight != 0 for m in self.messages)

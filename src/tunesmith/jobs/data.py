@@ -1,143 +1,154 @@
-"""From a job's files to what the training loop takes, with what its owner should know.
+"""A job's files: surveyed while it is validated, and read again when it is trained.
 
-The files are read twice: while validating, when only the findings matter, and again when
-training starts, perhaps by another worker. Both go through here.
+    run folder/rows/
+    ├── training_file-1f0c…/      surveys with rows (`datasets/survey.py`), named by all that
+    └── validation_file-9a2b…/    decides what is in them
+
+What was rendered while validating is trained on, if it is still there and whole; otherwise, on
+another machine say or with other weights under the base model's name, it is rendered again, to the
+same rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from tunesmith.datasets.check import check_chat_file
-from tunesmith.datasets.render import Renderer, Row
-from tunesmith.domain.chat import Example
+from tunesmith.datasets.check import checked_examples
+from tunesmith.datasets.folders import sweep_unfinished
+from tunesmith.datasets.render import Row
+from tunesmith.datasets.rows import RowFile
+from tunesmith.datasets.survey import lines_in_both, read_survey
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.jobs import EventLevel, Job, NewEvent
+from tunesmith.domain.models import BaseModel
 from tunesmith.domain.plan import MIN_EXAMPLES
-from tunesmith.store.store import Store
-from tunesmith.training.loop import TrainingData
+from tunesmith.domain.surveys import TRAINING, VALIDATION, Lines, Survey
+from tunesmith.jobs.survey_process import survey_apart
+from tunesmith.jobs.surveys import SurveyTask
+from tunesmith.store.blobs import Blobs
 
-LISTED_LINES = 10
-
-
-@dataclass(frozen=True)
-class CheckedFiles:
-    train: list[Example]
-    valid: list[Example]
+ROWS_FOLDER = "rows"
+INLINE_BYTES = 2**20  # files up to here take less time than a process to start
 
 
 @dataclass(frozen=True)
-class RenderedFile:
-    """The rows of a file's examples, in order. Examples without a loss-bearing token are left
-    out: their lines are in `unusable`. `truncated`: lines that were cut at the end."""
+class Surveyed:
+    """One of a job's files, usable or not."""
 
-    rows: list[list[Row]]
-    num_tokens: int  # Σ of the examples' lengths after truncation: what an epoch is billed
-    truncated: list[int]
-    unusable: list[int]
+    file_id: str
+    param: str
+    folder: Path
+    survey: Survey
 
-    def remarks(self, kind: str, max_tokens: int) -> list[NewEvent]:
+    def refusal(self) -> InvalidTrainingData | None:
+        least = MIN_EXAMPLES if self.param == TRAINING else 1
+        return self.survey.refusal(self.file_id, self.param, least)
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """Those of a job that can be trained."""
+
+    training: Surveyed
+    validation: Surveyed | None
+
+    def remarks(self) -> list[NewEvent]:
         """Warnings for the job's owner, as events."""
-        remarks = []
-        if self.truncated:
-            remarks.append(
-                f"{len(self.truncated)} example(s) of the {kind} file have more than {max_tokens} "
-                f"tokens and were truncated at the end: {_lines(self.truncated)}."
-            )
-        if self.unusable:
-            remarks.append(
-                f"{len(self.unusable)} example(s) of the {kind} file were left out, since nothing "
-                f"in them is to be learned (weight 0, or all of it truncated): "
-                f"{_lines(self.unusable)}."
-            )
-        return [NewEvent(text, level=EventLevel.WARN) for text in remarks]
+        texts = []
+        for file in (self.training, self.validation):
+            if file is not None:
+                texts += file.survey.warnings(file.param)
+        if self.validation is not None:
+            texts += _overlap(lines_in_both(self.validation.folder, self.training.folder))
+        return [NewEvent(text, level=EventLevel.WARN) for text in texts]
+
+    @contextmanager
+    def rows(self) -> Iterator[tuple[Sequence[list[Row]], Sequence[list[Row]]]]:
+        """The rows of both files; none of a validation file that isn't there."""
+        with ExitStack() as opened:
+            train = opened.enter_context(closing(RowFile(self.training.folder)))
+            valid: Sequence[list[Row]] = ()
+            if self.validation is not None:
+                valid = opened.enter_context(closing(RowFile(self.validation.folder)))
+            yield train, valid
 
 
-def check_files(store: Store, job: Job, max_reported: int) -> CheckedFiles:
-    """The job's examples. Raises InvalidTrainingData; if both files have bad lines, the training
-    file's error, with what is wrong in the other among its notes."""
-    problems: list[InvalidTrainingData] = []
+def survey_files(
+    blobs: Blobs,
+    job: Job,
+    base: BaseModel,
+    run_folder: Path,
+    max_problems: int,
+    watch: Callable[[], None],
+) -> JobFiles:
+    """Raises InvalidTrainingData; if both files can't be used, the training file's error, with
+    what is wrong in the other among its notes."""
+    parent = run_folder / ROWS_FOLDER
+    sweep_unfinished(parent)
+    surveyed = []
+    for file_id, blob, param in _files_of(job):
+        task = SurveyTask.of(blob, base, max_problems=max_problems, keeps_rows=True)
+        folder = parent / f"{param}-{task.key()}"
+        survey = read_survey(folder) or _made(task, blobs, folder, watch)
+        surveyed.append(Surveyed(file_id, param, folder, survey))
+    _raise_all([refusal for file in surveyed if (refusal := file.refusal())])
+    training, *others = surveyed
+    return JobFiles(training, others[0] if others else None)
 
-    def check(file_id: str, blob: str, param: str, min_examples: int) -> list[Example]:
-        with store.blobs.open(blob) as content:
-            try:
-                return check_chat_file(
+
+def check_files(
+    blobs: Blobs, job: Job, base: BaseModel, max_problems: int, watch: Callable[[], None]
+) -> None:
+    """The part of `survey_files` that needs no tokenizer: a file that can't be used need not wait
+    until the base model has been downloaded. Raises InvalidTrainingData."""
+    refusals = []
+    for file_id, blob, param in _files_of(job):
+        try:
+            with blobs.open(blob) as content:
+                for _ in checked_examples(
                     content,
                     file_id=file_id,
                     param=param,
-                    min_examples=min_examples,
-                    max_reported=max_reported,
-                )
-            except InvalidTrainingData as problem:
-                problems.append(problem)
-                return []
+                    formats=base.formats,
+                    max_reported=max_problems,
+                ):
+                    watch()
+        except InvalidTrainingData as refusal:
+            refusals.append(refusal)
+    _raise_all(refusals)
 
-    train = check(job.training_file_id, job.training_blob, "training_file", MIN_EXAMPLES)
-    valid: list[Example] = []
+
+def _files_of(job: Job) -> Iterator[tuple[str, str, str]]:
+    """File id, blob and parameter: the training file, and the validation file if there is one."""
+    yield job.training_file_id, job.training_blob, TRAINING
     if job.validation_file_id is not None and job.validation_blob is not None:
-        valid = check(job.validation_file_id, job.validation_blob, "validation_file", 1)
-    if problems:
-        first, *others = problems
-        notes = [*first.notes]
-        for other in others:
-            notes += [other.message, *other.notes]
-        raise InvalidTrainingData(
-            first.message, param=first.param or "training_file", code=first.code, notes=tuple(notes)
-        )
-    return CheckedFiles(train, valid)
+        yield job.validation_file_id, job.validation_blob, VALIDATION
 
 
-def render_file(
-    renderer: Renderer, examples: Iterable[Example], max_tokens: int, param: str
-) -> RenderedFile:
-    """Token ids and loss weights of `examples`, which come from the file that `param` names.
-
-    Raises InvalidTrainingData if the chat template refuses one of them, or if there is nothing to
-    learn from in any.
-    """
-    kept: list[list[Row]] = []
-    num_tokens = 0
-    num_examples = 0
-    truncated, unusable = [], []
-    for example in examples:
-        num_examples += 1
-        rows = _rows(renderer, example, max_tokens, param)
-        if any(row.is_truncated for row in rows):
-            truncated.append(example.line)
-        rows = [row for row in rows if any(row.loss_weights)]
-        if not rows:
-            unusable.append(example.line)
-            continue
-        kept.append(rows)
-        num_tokens += max(len(row.token_ids) for row in rows)
-    if num_examples and not kept:
-        raise InvalidTrainingData(
-            f"The job failed due to an invalid {param.replace('_', ' ')}. No example has assistant "
-            f"text to learn from within the first {max_tokens} tokens. Give at least one assistant "
-            "message of each example a weight of 1 and keep examples within that length.",
-            param=param,
-            code=f"invalid_{param}",
-        )
-    return RenderedFile(kept, num_tokens, truncated, unusable)
+def _made(task: SurveyTask, blobs: Blobs, folder: Path, watch: Callable[[], None]) -> Survey:
+    if blobs.size(task.blob) > INLINE_BYTES:
+        return survey_apart(task, blobs, folder, watch)
+    return task.run(blobs, folder, watch)
 
 
-def _rows(renderer: Renderer, example: Example, max_tokens: int, param: str) -> list[Row]:
-    try:
-        return renderer.rows(example.conversation, max_tokens)
-    except InvalidTrainingData as error:
-        kind = param.replace("_", " ")
-        raise InvalidTrainingData(
-            f"The job failed due to an invalid {kind}. Invalid file format. Example {example.line} "
-            f"can't be rendered by the base model's chat template: {error.message}",
-            param=param,
-            code=f"invalid_{param}",
-        ) from error
+def _overlap(lines: Lines) -> list[str]:
+    if not lines.count:
+        return []
+    return [
+        f"{lines.count} example(s) of the validation file are in the training file as well, so "
+        f"its figures will look better than they are: {lines}."
+    ]
 
 
-def training_data(train: RenderedFile, valid: RenderedFile) -> TrainingData:
-    return TrainingData(train_rows=train.rows, valid_rows=valid.rows)
-
-
-def _lines(numbers: Sequence[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:LISTED_LINES])
-    more = len(numbers) - LISTED_LINES
-    return f"line(s) {shown}" + (f" and {more} more" if more > 0 else "")
+def _raise_all(refusals: Sequence[InvalidTrainingData]) -> None:
+    """Raises the first, if there is one, with what the others say among its notes."""
+    if not refusals:
+        return
+    first, *others = refusals
+    notes = [*first.notes]
+    for other in others:
+        notes += [other.message, *other.notes]
+    raise InvalidTrainingData(
+        first.message, param=first.param or TRAINING, code=first.code, notes=tuple(notes)
+    )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain import errors
+from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.files import SWEEP_AGE
 from tunesmith.store.store import Store
 
@@ -21,6 +22,7 @@ log = logging.getLogger("tunesmith.worker")
 
 INTERVAL_S = 600.0
 MIN_AGE = timedelta(minutes=10)
+REPORT_AGE_S = 24 * 3600.0
 
 
 class Janitor:
@@ -29,6 +31,7 @@ class Janitor:
         store: Store,
         shelf: AdapterShelf,
         runs_folder: Path,
+        reports_folder: Path,
         *,
         min_age: timedelta = MIN_AGE,
         min_blob_age: timedelta = SWEEP_AGE,
@@ -36,6 +39,7 @@ class Janitor:
         self._store = store
         self._shelf = shelf
         self._runs_folder = runs_folder
+        self._reports_folder = reports_folder
         self._min_age_s = min_age.total_seconds()
         self._min_blob_age = min_blob_age
         self._next_round = float("-inf")
@@ -52,6 +56,7 @@ class Janitor:
             self._store.answered.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
+            self._remove_old_reports()
         except (OSError, errors.StorageFull):
             log.exception("could not sweep everything up; trying again later")
             return
@@ -73,6 +78,15 @@ class Janitor:
         for folder in ended:
             shutil.rmtree(folder, ignore_errors=True)
         return len(ended)
+
+    def _remove_old_reports(self) -> None:
+        """Those of files that are gone, since they quote them, and those of a day ago, which can be
+        made again."""
+        for folder in self._reports_folder.glob("*"):
+            with suppress(FileNotFoundError):
+                is_old = folder.stat().st_mtime < time.time() - REPORT_AGE_S
+                if is_old or not self._store.blobs.exists(file_blob_key(folder.name)):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_unused_adapters(self, newest: float) -> int:
         """Those of deleted models and of checkpoints that made room for later ones."""

@@ -6,14 +6,12 @@ Each takes a claimed job and walks it to its next status. They raise what stands
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
-from tunesmith.datasets.render import Renderer
 from tunesmith.domain import errors
-from tunesmith.domain.chat import Example
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job, JobStatus, NewEvent
@@ -21,17 +19,16 @@ from tunesmith.domain.models import BaseModel, Catalog
 from tunesmith.domain.plan import TrainingPlan, resolve
 from tunesmith.jobs import results
 from tunesmith.jobs.bench import Bench
-from tunesmith.jobs.data import check_files, render_file, training_data
+from tunesmith.jobs.data import JobFiles, check_files, survey_files
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.reporter import Reporter
 from tunesmith.modeling.decoder import Decoder
-from tunesmith.modeling.downloads import Downloads
+from tunesmith.modeling.downloads import Downloads, is_here
 from tunesmith.modeling.lora import LoraAdapter
-from tunesmith.modeling.shape import read_shape
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.database import Clock
 from tunesmith.store.store import Store
-from tunesmith.training.loop import train
+from tunesmith.training.loop import TrainingData, train
 from tunesmith.training.progress import StopRequest
 
 log = logging.getLogger("tunesmith.worker")
@@ -48,7 +45,8 @@ class Workshop:
     clock: Clock
     catalog: Catalog
     shelf: AdapterShelf
-    runs_folder: Path  # one folder a job, for snapshots of its training
+    runs_folder: Path  # one folder a job, for its rows and snapshots of its training
+    reports_folder: Path  # one folder a file that somebody asked a report on
     bench: Bench
     downloads: Downloads
     reported_lines: int
@@ -72,18 +70,13 @@ def validate(
     if job.validation_file_id:
         files += f" and validation file: {job.validation_file_id}"
     workshop.store.jobs.record(held.lease, [NewEvent(f"Validating {files}", once="validating")])
-    base = _base_model(workshop, job)
-    checked = check_files(workshop.store, job, workshop.reported_lines)
-    _wait_for_download(workshop, base, held, is_shutting_down)
-    renderer = Renderer.load(Path(base.source))
-    max_tokens = training_context(base)
-    remarks = []
-    for kind, examples in (("training", checked.train), ("validation", checked.valid)):
-        wanted = _while_wanted(examples, held, is_shutting_down)
-        rendered = render_file(renderer, wanted, max_tokens, f"{kind}_file")
-        remarks += rendered.remarks(kind, max_tokens)
+    try:
+        found = _surveyed_files(workshop, held, job, is_shutting_down)
+    except errors.InvalidTrainingData:
+        shutil.rmtree(workshop.run_folder(job.id), ignore_errors=True)
+        raise
     validated = NewEvent("Files validated, moving job to queued state")
-    workshop.store.jobs.move(held.lease, JobStatus.QUEUED, [*remarks, validated])
+    workshop.store.jobs.move(held.lease, JobStatus.QUEUED, [*found.remarks(), validated])
     workshop.store.jobs.release(held.lease)
 
 
@@ -95,21 +88,16 @@ def run(
     Raises PutBack, with a snapshot on disk, when the worker shuts down; returns early when the
     lease is lost.
     """
+    files = _surveyed_files(workshop, held, job, is_shutting_down)
+    lengths = files.training.survey.lengths
+    assert lengths is not None, "a file without anything to learn is refused"
     base = _base_model(workshop, job)
-    checked = check_files(workshop.store, job, workshop.reported_lines)
-    _wait_for_download(workshop, base, held, is_shutting_down)
-    renderer = Renderer.load(Path(base.source))
-    max_tokens = training_context(base)
-    train_examples = _while_wanted(checked.train, held, is_shutting_down)
-    train_file = render_file(renderer, train_examples, max_tokens, "training_file")
-    valid_examples = _while_wanted(checked.valid, held, is_shutting_down)
-    valid_file = render_file(renderer, valid_examples, max_tokens, "validation_file")
     decoder = workshop.bench.base_model(base.source)
     plan = job.plan or resolve(
         job.hyperparameters,
-        num_examples=len(train_file.rows),
+        num_examples=lengths.count,
         hidden_size=decoder.shape.hidden_size,
-        max_tokens=max_tokens,
+        max_tokens=files.training.survey.max_tokens,
         seed=job.seed,
     )
     if job.status is JobStatus.QUEUED:
@@ -121,37 +109,46 @@ def run(
     )
     parent = _parent_adapter(workshop, job, decoder)
     run_folder = workshop.run_folder(job.id)
-    try:
-        is_finished = train(
-            plan,
-            training_data(train_file, valid_file),
-            decoder,
-            run_folder,
-            reporter,
-            lambda: _stop_request(held, is_shutting_down),
-            parent,
-            base_model=job.base_model,
-            snapshot_interval_s=workshop.snapshot_interval_s,
-        )
-    except errors.JobFailed:
-        reporter.flush()  # the steps up to there tell why
-        raise
+    with files.rows() as (train_rows, valid_rows):
+        try:
+            is_finished = train(
+                plan,
+                TrainingData(train_rows, valid_rows),
+                decoder,
+                run_folder,
+                reporter,
+                lambda: _stop_request(held, is_shutting_down),
+                parent,
+                base_model=job.base_model,
+                snapshot_interval_s=workshop.snapshot_interval_s,
+            )
+        except errors.JobFailed:
+            reporter.flush()  # the steps up to there tell why
+            raise
     if held.is_lost:
         return
     reporter.flush()
     if not is_finished:
         raise PutBack
-    _succeed(workshop, held, job, plan, train_file.num_tokens)
+    _succeed(workshop, held, job, plan, lengths.total)
     shutil.rmtree(run_folder, ignore_errors=True)
 
 
-def _while_wanted(
-    examples: Iterable[Example], held: HeldLease, is_shutting_down: Callable[[], bool]
-) -> Iterator[Example]:
-    """`examples`, as long as somebody wants the work on them: a file may keep us for minutes."""
-    for example in examples:
+def _surveyed_files(
+    workshop: Workshop, held: HeldLease, job: Job, is_shutting_down: Callable[[], bool]
+) -> JobFiles:
+    """The job's files, checked and rendered, as long as somebody wants that: it may take minutes.
+    Raises InvalidTrainingData, LeaseLost, PutBack."""
+
+    def watch() -> None:
         _raise_if_unwanted(held, is_shutting_down)
-        yield example
+
+    base, blobs = _base_model(workshop, job), workshop.store.blobs
+    if not is_here(Path(base.source)):
+        check_files(blobs, job, base, workshop.reported_lines, watch)
+        _wait_for_download(workshop, base, held, is_shutting_down)
+    run_folder = workshop.run_folder(job.id)
+    return survey_files(blobs, job, base, run_folder, workshop.reported_lines, watch)
 
 
 def _wait_for_download(
@@ -179,12 +176,6 @@ def _stop_request(held: HeldLease, is_shutting_down: Callable[[], bool]) -> Stop
     if held.is_lost:
         return StopRequest.DROP
     return StopRequest.KEEP if is_shutting_down() else None
-
-
-def training_context(base: BaseModel) -> int:
-    """Tokens per example: what the catalogue says, within what the weights allow."""
-    possible = read_shape(Path(base.source)).max_positions
-    return min(base.training_context or possible, possible)
 
 
 def _base_model(workshop: Workshop, job: Job) -> BaseModel:

@@ -46,7 +46,9 @@ class Worker:
         self._workshop = workshop
         self._name = name
         self._lease_s = lease_s
-        self._janitor = Janitor(workshop.store, workshop.shelf, workshop.runs_folder)
+        self._janitor = Janitor(
+            workshop.store, workshop.shelf, workshop.runs_folder, workshop.reports_folder
+        )
         # A plain flag: a signal handler may set it while this thread is anywhere.
         self._is_stopping = False
 

@@ -43,9 +43,14 @@ def part_blob_key(part_id: str) -> str:
 
 class Blobs:
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = root.absolute()
         self._store = LocalStore(root, mkdir=True)
         _sync(root.parent)
+
+    @property
+    def root(self) -> Path:
+        """For another process that is to open the same blobs."""
+        return self._root
 
     def put_file(self, key: str, source: BinaryIO) -> int:
         """Reads `source` from where it stands to its end, a part at a time; gives back the

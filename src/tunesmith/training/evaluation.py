@@ -1,6 +1,9 @@
-"""Validation: the same loss and accuracy as in training, on examples that are never trained on."""
+"""Validation: the same loss and accuracy as in training, on examples that are never trained on.
 
-from collections.abc import Sequence
+The whole file goes through a chunk at a time, so that it need not fit into memory.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,21 +16,21 @@ from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter
 from tunesmith.training.forward import Means, forward, means
 
+CHUNK_EXAMPLES = 512  # of a validation file, in memory at once
+
 
 @dataclass(frozen=True)
 class Validation:
-    """A validation file as batches; both lists are empty without one."""
+    """A validation file; both are empty without one."""
 
     sample: Sequence[Batch]  # of the same few examples each time, so that the curve can be read
-    whole: Sequence[Batch]
+    whole: Sequence[Sequence[Row]]
 
     @classmethod
     def prepare(cls, plan: TrainingPlan, examples: Sequence[Sequence[Row]]) -> "Validation":
-        sample = epoch_order(len(examples), plan.seed, epoch=0)[: plan.valid_batch_size]
-        return cls(
-            micro_batches(_rows([examples[i] for i in sample]), plan.max_micro_batch_tokens),
-            micro_batches(_rows(examples), plan.max_micro_batch_tokens),
-        )
+        order = epoch_order(len(examples), plan.seed, epoch=0)
+        sample = [examples[index] for index in order[: plan.valid_batch_size].tolist()]
+        return cls(micro_batches(_rows(sample), plan.max_micro_batch_tokens), examples)
 
     def complete(
         self, metrics: StepMetrics, plan: TrainingPlan, base: Decoder, adapter: LoraAdapter
@@ -35,24 +38,33 @@ class Validation:
         """`metrics` with the validation figures that are due at its step: on the sample every
         `plan.valid_interval` steps and at an epoch's end, on the whole file at an epoch's end."""
         is_epoch_end = metrics.step % plan.steps_per_epoch == 0
-        if self.sample and (is_epoch_end or metrics.step % plan.valid_interval == 0):
+        if is_epoch_end or metrics.step % plan.valid_interval == 0:
             sample = _measure(self.sample, base, adapter)
-            metrics = replace(
-                metrics, valid_loss=sample.loss, valid_mean_token_accuracy=sample.accuracy
-            )
-        if self.whole and is_epoch_end:
-            whole = _measure(self.whole, base, adapter)
-            metrics = replace(
-                metrics,
-                full_valid_loss=whole.loss,
-                full_valid_mean_token_accuracy=whole.accuracy,
-            )
+            if sample is not None:
+                metrics = replace(
+                    metrics, valid_loss=sample.loss, valid_mean_token_accuracy=sample.accuracy
+                )
+        if is_epoch_end:
+            whole = _measure(_batches(self.whole, plan.max_micro_batch_tokens), base, adapter)
+            if whole is not None:
+                metrics = replace(
+                    metrics,
+                    full_valid_loss=whole.loss,
+                    full_valid_mean_token_accuracy=whole.accuracy,
+                )
         return metrics
 
 
 @torch.no_grad()
-def _measure(batches: Sequence[Batch], base: Decoder, adapter: LoraAdapter) -> Means:
-    return means([forward(base, adapter, batch) for batch in batches])
+def _measure(batches: Iterable[Batch], base: Decoder, adapter: LoraAdapter) -> Means | None:
+    """None without a batch."""
+    sums = [forward(base, adapter, batch) for batch in batches]
+    return means(sums) if sums else None
+
+
+def _batches(examples: Sequence[Sequence[Row]], max_tokens: int) -> Iterator[Batch]:
+    for start in range(0, len(examples), CHUNK_EXAMPLES):
+        yield from micro_batches(_rows(examples[start : start + CHUNK_EXAMPLES]), max_tokens)
 
 
 def _rows(examples: Sequence[Sequence[Row]]) -> list[Row]:

@@ -42,7 +42,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Per example its rows: one, or several where the template allows no better."""
+    """Per example its rows: one, or several where the template allows no better. They may lie on
+    disk: an example is asked for when its turn comes, and never all at once."""
 
     train_rows: Sequence[Sequence[Row]]
     valid_rows: Sequence[Sequence[Row]] = ()
@@ -157,8 +158,7 @@ def _rows_by_step(plan: TrainingPlan, data: TrainingData, first_step: int) -> It
     """The rows of every step after `first_step` done ones."""
     first_epoch, offset = divmod(first_step, plan.steps_per_epoch)
     for epoch in range(first_epoch, plan.n_epochs):
-        steps = step_batches(data.train_rows, plan.batch_size, plan.seed, epoch)
-        yield from steps[offset:]
+        yield from step_batches(data.train_rows, plan.batch_size, plan.seed, epoch, offset)
         offset = 0
 
 
@@ -183,8 +183,8 @@ def _log_start(
         state.step,
     )
     _log.info(
-        "%d tokens and %d validation tokens per epoch; micro-batches of up to %d tokens",
-        *(_num_tokens(data.train_rows), _num_tokens(data.valid_rows), plan.max_micro_batch_tokens),
+        "%d validation examples; micro-batches of up to %d tokens",
+        *(len(data.valid_rows), plan.max_micro_batch_tokens),
     )
     _log.info(
         "LoRA rank %d, alpha %g: %d trainable numbers (fp32); base model on %s in %s; seed %d",
@@ -192,7 +192,3 @@ def _log_start(
         *(base.device, base.embedding.dtype, plan.seed),
     )
     _log.info("learning rate up to %.3g, %d warm-up steps", plan.learning_rate, plan.warmup_steps)
-
-
-def _num_tokens(examples: Sequence[Sequence[Row]]) -> int:
-    return sum(len(row.token_ids) for rows in examples for row in rows)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tunesmith.datasets.check import check_chat_file
-from tunesmith.domain.chat import Example
+from tunesmith.datasets.check import read_examples
 from tunesmith.domain.errors import InvalidTrainingData
+from tunesmith.domain.examples import Example
 
 EXTRA = "invalid_file_format"
 FORM = "invalid_training_file"
@@ -38,7 +38,7 @@ GOOD = json.dumps(example())
 
 def check(content: bytes | str, **options: Any) -> list[Example]:
     data = content.encode() if isinstance(content, str) else content
-    return check_chat_file(io.BytesIO(data), file_id="file-X", **options)
+    return read_examples(io.BytesIO(data), file_id="file-X", **options)
 
 
 def refuse(content: bytes | str, **options: Any) -> InvalidTrainingData:
@@ -55,7 +55,7 @@ def with_third_line(line: bytes | str | dict[str, Any]) -> bytes:
 
 
 def conversation_of(line: dict[str, Any]) -> Any:
-    return check(with_third_line(line))[2].conversation
+    return check(with_third_line(line))[2].content
 
 
 def expect_refusal(content: bytes, detail: str, code: str, advice: str) -> None:

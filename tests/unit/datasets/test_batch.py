@@ -82,7 +82,8 @@ def test_an_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
 
 def test_steps_take_whole_examples_and_the_last_takes_what_is_left() -> None:
     examples = [[row(n, 100 + part, learned=1) for part in range(2)] for n in range(7)]
-    steps = step_batches(examples, batch_size=3, seed=1, epoch=0)
+    steps = list(step_batches(examples, batch_size=3, seed=1, epoch=0))
+    assert list(step_batches(examples, 3, 1, 0, first_step=1)) == steps[1:]
     assert [len(step) for step in steps] == [6, 6, 2]
     seen = [(row.token_ids[0], row.token_ids[1]) for step in steps for row in step]
     order = epoch_order(7, seed=1, epoch=0).tolist()

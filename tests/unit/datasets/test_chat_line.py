@@ -89,6 +89,12 @@ def test_a_conversation_may_begin_with_the_assistant_and_end_with_the_user() -> 
     assert len(conversation_of(example(ANSWER, ANSWER, USER, USER)).messages) == 4
 
 
+def test_a_result_may_come_long_after_its_call() -> None:
+    call = {"role": "assistant", "tool_calls": [CALL]}
+    result = {"role": "tool", "content": "sunny", "tool_call_id": CALL["id"]}
+    assert len(conversation_of(example(USER, call, USER, ANSWER, result, ANSWER)).messages) == 6
+
+
 ROLES = "'assistant', 'developer', 'function', 'system', 'tool', 'user'"
 
 # The line, what the hosted service says after "Example 3", the code, what we advise.
@@ -157,6 +163,12 @@ BAD_EXAMPLES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         ' contains an extra "body".',
         EXTRA,
         "name, description, parameters, strict",
+    ),
+    "no functions": (
+        example(functions=[]),
+        ' has 0 items in "functions".',
+        FORM,
+        'leave "functions" out',
     ),
     "too many functions": (
         example(functions=[{"name": "f"}] * 129),
@@ -288,6 +300,24 @@ BAD_MESSAGES: dict[str, tuple[Any, str, str, str]] = {
         ', message 2 is missing key "name".',
         FORM,
         "name",
+    ),
+    "result of no call": (
+        {"role": "tool", "content": "x", "tool_call_id": "call_9"},
+        ', message 2 has a "tool_call_id" of "call_9", which no call before it has.',
+        EXTRA,
+        'the "id" of the tool call',
+    ),
+    "content and refusal": (
+        {**ANSWER, "refusal": "No."},
+        ', message 2 has both "content" and "refusal".',
+        FORM,
+        "leave one out",
+    ),
+    "called function with a bad name": (
+        {"role": "assistant", "function_call": {"name": "a b", "arguments": "{}"}},
+        ', message 2 has a function named "a b".',
+        EXTRA,
+        "1 to 64 letters",
     ),
     "call without id": (
         {"role": "assistant", "tool_calls": [{**CALL, "id": None}]},

@@ -21,13 +21,14 @@ from tests.unit.datasets.lines import (
 from tunesmith.datasets.chat_line import EXAMPLE_KEYS, MESSAGE_KEYS
 from tunesmith.domain.chat import Role
 from tunesmith.domain.errors import InvalidTrainingData
+from tunesmith.domain.models import Mode
 
 
 def test_examples_come_in_order_with_their_line_numbers() -> None:
     lines = [json.dumps(example(USER, {"role": "assistant", "content": str(n)})) for n in range(12)]
     examples = check("\n".join(lines))
     assert [item.line for item in examples] == list(range(1, 13))
-    assert [item.conversation.messages[1].content for item in examples] == list(map(str, range(12)))
+    assert [item.content.messages[1].content for item in examples] == list(map(str, range(12)))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,8 @@ def test_one_json_value_over_the_whole_file_is_recognised(content: str) -> None:
 
 
 def test_prompts_and_completions_are_recognised() -> None:
-    error = refuse("\n".join([json.dumps({"prompt": "a", "completion": "b"})] * 12))
+    content = "\n".join([json.dumps({"prompt": "a", "completion": "b"})] * 12)
+    error = refuse(content, formats=(Mode.CHAT,))
     assert error.message == (
         STRUCTURE + "Invalid file format. Input file is in the prompt-completion format, but the "
         "specified model is a chat model and requires chat-formatted data."

@@ -22,7 +22,8 @@ from tests.unit.store.builders import (
 )
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain.ids import Ids
-from tunesmith.jobs.janitor import MIN_AGE, Janitor
+from tunesmith.jobs.janitor import MIN_AGE, REPORT_AGE_S, Janitor
+from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.store import Store, open_store
 
 OLD = time.time() - 2 * MIN_AGE.total_seconds()
@@ -42,6 +43,10 @@ def aged(folder: Path) -> Path:
     return folder
 
 
+def tidy(store: Store, folder: Path) -> None:
+    Janitor(store, AdapterShelf(folder / "adapters"), folder / "runs", folder / "reports").tidy()
+
+
 def test_adapters_stay_while_a_name_or_an_unfinished_job_needs_them(
     store: Store, tmp_path: Path
 ) -> None:
@@ -55,12 +60,12 @@ def test_adapters_stay_while_a_name_or_an_unfinished_job_needs_them(
     for adapter_id in (checkpoint.adapter_id, "parent01", "unused01"):
         aged(shelf.path(adapter_id))
     shelf.path("young001").mkdir()
-    Janitor(store, shelf, tmp_path / "runs").tidy()
+    tidy(store, tmp_path)
     left = {folder.name for folder in (tmp_path / "adapters").iterdir()}
     assert left == {checkpoint.adapter_id, "parent01", "young001"}
     assert store.tuned_models.delete(OURS, checkpoint.model_name)
     aged(shelf.path(checkpoint.adapter_id))
-    Janitor(store, shelf, tmp_path / "runs").tidy()
+    tidy(store, tmp_path)
     assert not shelf.path(checkpoint.adapter_id).exists()
 
 
@@ -70,7 +75,9 @@ def test_snapshots_of_ended_jobs_go(store: Store, tmp_path: Path) -> None:
     ended = aged(tmp_path / "runs" / "ftjob-ended")
     young = tmp_path / "runs" / "ftjob-just-cancelled"
     young.mkdir()
-    Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
+    Janitor(
+        store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs", tmp_path / "reports"
+    ).tidy()
     assert running.exists()
     assert young.exists()
     assert not ended.exists()
@@ -81,8 +88,20 @@ def test_parts_of_uploads_that_nobody_finished_go(store: Store, tmp_path: Path) 
     earlier.uploads.add(an_upload())
     add_part(earlier, "part_1")
     earlier.close()
-    Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
+    tidy(store, tmp_path)
     assert not store.blobs.exists("parts/part_1")
+
+
+def test_reports_go_with_their_file_and_after_a_day(store: Store, tmp_path: Path) -> None:
+    """They quote the file, so they must not outlive it."""
+    for file_id in ("file-1", "file-2"):
+        store.blobs.put_bytes(file_blob_key(file_id), b"{}")
+    kept, old, gone = (tmp_path / "reports" / f"file-{n}" for n in (1, 2, 3))
+    for folder in (kept, old, gone):
+        (folder / "0123").mkdir(parents=True)
+    os.utime(old, (time.time() - 2 * REPORT_AGE_S,) * 2)
+    tidy(store, tmp_path)
+    assert [folder.exists() for folder in (kept, old, gone)] == [True, False, False]
 
 
 def test_what_a_removal_left_half_done_goes(store: Store, tmp_path: Path) -> None:
@@ -90,6 +109,6 @@ def test_what_a_removal_left_half_done_goes(store: Store, tmp_path: Path) -> Non
     half = aged(tmp_path / "adapters" / ".unfinished-deleted1-x1y2z3")
     young = tmp_path / "adapters" / ".unfinished-justnow1-x1y2z3"
     young.mkdir()
-    Janitor(store, AdapterShelf(tmp_path / "adapters"), tmp_path / "runs").tidy()
+    tidy(store, tmp_path)
     assert not half.exists()
     assert young.exists()
