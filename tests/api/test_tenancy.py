@@ -90,6 +90,13 @@ PROBES: Mapping[tuple[str, str], Sequence[Probe]] = {
         lambda named: Sent("GET", f"{FILES}/{named.file_id}/content"),
         lambda named: Sent("GET", f"{FILES}/{named.result_file_id}/content"),
     ],
+    ("GET", FILES + "/{file_id}/report"): [
+        lambda named: Sent("GET", f"{FILES}/{named.file_id}/report?model=tiny"),
+        lambda named: Sent("GET", f"{FILES}/{named.file_id}/report?model={named.model}"),
+    ],
+    ("GET", FILES + "/{file_id}/report/examples"): [
+        lambda named: Sent("GET", f"{FILES}/{named.file_id}/report/examples?model=tiny"),
+    ],
     ("POST", UPLOADS): [],
     ("POST", UPLOADS + "/{upload_id}/parts"): [
         lambda named: Sent("POST", f"{UPLOADS}/{named.upload_id}/parts", form=PART),
