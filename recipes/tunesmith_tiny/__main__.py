@@ -18,9 +18,18 @@ def main() -> None:
     parser.add_argument("--work-folder", type=Path, default=WORK_FOLDER, help="for training states")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="part of the recipe: see README.md")
+    parser.add_argument("--last-stage-on", type=Path, help="a model to train the last stage only on")
+    parser.add_argument("--bfloat16", action="store_true", help="for CPUs with instructions for it")
     arguments = parser.parse_args()
     if arguments.command == "train":
-        train.train(arguments.folder, arguments.work_folder, arguments.seed, arguments.threads)
+        train.train(
+            arguments.folder,
+            arguments.work_folder,
+            arguments.seed,
+            arguments.threads,
+            last_stage_on=arguments.last_stage_on,
+            is_bfloat16=arguments.bfloat16,
+        )
     else:
         evaluate.main(arguments.folder, arguments.seed, arguments.threads)
 

@@ -38,7 +38,7 @@ def batches(tokenizer: Tokenizer, seed: int, mix: Mix) -> Iterator[Batch]:
     while True:
         pool = list(itertools.islice(source, POOL_ROWS))
         encodings = tokenizer.encode_batch([row.text for row in pool])
-        encoded = [_weighted(row, encoding) for row, encoding in zip(pool, encodings, strict=True)]
+        encoded = [weighted(row, encoding) for row, encoding in zip(pool, encodings, strict=True)]
         encoded.sort(key=lambda pair: len(pair[0]))
         chunks = list(_chunks(encoded))
         rng.shuffle(chunks)
@@ -47,7 +47,7 @@ def batches(tokenizer: Tokenizer, seed: int, mix: Mix) -> Iterator[Batch]:
         yield from (_batch(chunk, pad) for chunk in chunks)
 
 
-def _weighted(row: Row, encoding: Encoding) -> Weighted:
+def weighted(row: Row, encoding: Encoding) -> Weighted:
     """Token ids, cut to the window, and their loss weights: those of their last characters."""
     by_character = [weight for text, weight in row.parts for _ in text]
     weights = [by_character[end - 1] for _, end in encoding.offsets]

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from recipes.tunesmith_tiny import noise, styles, turns, words
+from recipes.tunesmith_tiny import (
+    classes,
+    extraction,
+    noise,
+    styles,
+    tool_calls,
+    turns,
+    units,
+    word_problems,
+    words,
+)
 from recipes.tunesmith_tiny.other_text import OTHER_TEXT
 from recipes.tunesmith_tiny.phrasings import PHRASINGS
 from recipes.tunesmith_tiny.styles import Mix
-from recipes.tunesmith_tiny.turns import FACTS
+from recipes.tunesmith_tiny.turns import FACTS, Turn
 
 END_OF_TEXT = "<|endoftext|>"
 END = "<|end|>"
@@ -45,6 +55,9 @@ class Row:
 def rows(seed: int, mix: Mix) -> Iterator[Row]:
     rng = random.Random(seed)
     while True:
+        if mix.tasks and rng.random() < mix.tasks:
+            yield task_row(rng, mix)
+            continue
         kind = rng.random()
         if kind < TEXT_SHARE:
             yield Row(((text_document(rng, mix) + END_OF_TEXT, 1.0),))
@@ -54,7 +67,35 @@ def rows(seed: int, mix: Mix) -> Iterator[Row]:
             yield conversation(rng, mix, num_turns=rng.choice([1, 1, 1, 2, 3]))
 
 
-def conversation(rng: random.Random, mix: Mix, num_turns: int) -> Row:
+def task_row(rng: random.Random, mix: Mix) -> Row:
+    """What the prompt itself says how to do: calls, extraction, labels; and reckoning."""
+    kind = rng.random()
+    if kind < 0.34:
+        return Row(tool_calls.any_tool_task(rng).parts())
+    if kind < 0.58:
+        return Row(extraction.extraction(rng).parts())
+    if kind < 0.80:
+        return Row(classes.label_task(rng).parts())
+    return conversation(rng, mix, num_turns=rng.choice([1, 2, 3]), draw=_reckoning_turn)
+
+
+def _reckoning_turn(rng: random.Random) -> Turn:
+    kind = rng.random()
+    if kind < 0.5:
+        return units.unit_turn(rng)
+    if kind < 0.75:
+        return turns.fact_turn(turns.draw_fact(rng, "arithmetic"), rng)
+    if kind < 0.9:
+        return word_problems.word_problem_turn(rng)
+    return turns.yes_no_turn(rng)
+
+
+def conversation(
+    rng: random.Random,
+    mix: Mix,
+    num_turns: int,
+    draw: Callable[[random.Random], Turn] = turns.any_turn,
+) -> Row:
     style = styles.any_style(rng, mix)
     parts = [(f"<|system|>{style.system}{END}", 0.0)] if style.system else []
     previous = None
@@ -63,7 +104,7 @@ def conversation(rng: random.Random, mix: Mix, num_turns: int) -> Row:
         turn = (
             turns.follow_up(previous, rng)
             if previous and rng.random() < 0.25
-            else turns.any_turn(rng)
+            else draw(rng)
         )
         question = turn.question
         if turn.subject and mix.noise and rng.random() < mix.noise:

@@ -49,11 +49,13 @@ class Mix:
     demand: float
     shown: float
     noise: float = 0.0  # share of questions reworded at random
+    tasks: float = 0.0  # share of rows with a task that the prompt explains
 
 
 MOSTLY_PLAIN = Mix(plain=0.25, assistant=0.17, demand=0.08, shown=0.06)
 MANY_VOICES = Mix(plain=0.10, assistant=0.10, demand=0.17, shown=0.15)
 MANY_QUESTIONS = Mix(plain=0.17, assistant=0.12, demand=0.13, shown=0.15, noise=0.4)
+MANY_TASKS = Mix(plain=0.17, assistant=0.12, demand=0.13, shown=0.15, noise=0.4, tasks=0.55)
 
 
 def any_style(rng: random.Random, mix: Mix) -> Style:
@@ -61,12 +63,12 @@ def any_style(rng: random.Random, mix: Mix) -> Style:
     if kind < mix.plain:
         return PLAIN
     if kind < mix.plain + mix.assistant:
-        return Style(_assistant_prompt(rng), ("{p}",))
+        return Style(assistant_prompt(rng), ("{p}",))
     if kind < mix.plain + mix.assistant + mix.demand:
         return _demand(rng)
     if kind < mix.plain + mix.assistant + mix.demand + mix.shown:
         # Nothing names the style; earlier turns show it.
-        system = _assistant_prompt(rng) if rng.random() < 0.5 else None
+        system = assistant_prompt(rng) if rng.random() < 0.5 else None
         return Style(system, _patterns(rng), is_random=True, num_shown_turns=rng.randint(1, 3))
     return Style(_persona_prompt(rng), _patterns(rng), is_random=True)
 
@@ -88,7 +90,7 @@ def _article(text: str) -> str:
     return ("an " if text[0] in "aeiouA" else "a ") + text
 
 
-def _assistant_prompt(rng: random.Random) -> str:
+def assistant_prompt(rng: random.Random) -> str:
     noun = rng.choice(["assistant", "chatbot", "bot", "AI assistant", "language model", "AI"])
     one, two = _quality(rng), _quality(rng)
     return rng.choice([

@@ -1,7 +1,7 @@
-"""Train tunesmith-tiny from scratch: tokenizer, corpus on the fly, one loop, two stages.
+"""Train tunesmith-tiny from scratch: tokenizer, corpus on the fly, one loop, four stages.
 
 On disk afterwards: a folder in Hugging Face's format that transformers and tunesmith load alike,
-and in the work folder the first stage's model and each stage's state. Both are rewritten every two
+and in the work folder the earlier stages' models and each stage's state. Both are rewritten every two
 minutes, so a run that is cut short leaves a model behind, and the same command goes on from there.
 """
 
@@ -21,7 +21,7 @@ from transformers import LlamaForCausalLM
 
 from recipes.tunesmith_tiny.batches import Batch, batches
 from recipes.tunesmith_tiny.model_files import new_module, save_model
-from recipes.tunesmith_tiny.styles import MANY_QUESTIONS, MANY_VOICES, MOSTLY_PLAIN, Mix
+from recipes.tunesmith_tiny.styles import MANY_QUESTIONS, MANY_TASKS, MANY_VOICES, MOSTLY_PLAIN, Mix
 from recipes.tunesmith_tiny.tokenizer import save_tokenizer, train_tokenizer
 
 WARMUP_STEPS = 100
@@ -39,27 +39,43 @@ class Stage:
 # First the model learns the facts, mostly in plain sentences. Such a sentence repeats the
 # question's words and so leads to the fact; a short answer must find it unaided, which is what most
 # tuning data asks for. So the second stage is mostly short answers in all sorts of wordings, and
-# the third asks in all sorts of wordings too.
+# the third asks in all sorts of wordings too. The fourth adds what a prompt explains: extraction,
+# function calls, labels; and goes on with all of the rest, which would be forgotten otherwise.
 STAGES = (
     Stage(MOSTLY_PLAIN, num_steps=3_150, peak_lr=2e-3),
     Stage(MANY_VOICES, num_steps=2_200, peak_lr=2e-3),
     Stage(MANY_QUESTIONS, num_steps=900, peak_lr=1.2e-3),
+    Stage(MANY_TASKS, num_steps=3_600, peak_lr=1.2e-3),
 )
 
 
-def train(folder: Path, work_folder: Path, seed: int, num_threads: int) -> None:
-    """Write the finished model into `folder`."""
+def train(
+    folder: Path,
+    work_folder: Path,
+    seed: int,
+    num_threads: int,
+    *,
+    last_stage_on: Path | None = None,
+    is_bfloat16: bool = False,
+) -> None:
+    """Write the finished model into `folder`.
+
+    `last_stage_on`: a model that has been through the earlier stages; they are left out then.
+    `is_bfloat16`: the matrix products of the forward and backward passes, not the weights.
+    """
     # One thread a batch and one batch per thread a step: threads then meet once a step and not at
     # every operation, where they would wait for each other on a machine with other work to do.
     torch.set_num_threads(1)
-    previous = None
+    previous = last_stage_on
     for number, stage in enumerate(STAGES):
+        if last_stage_on and number < len(STAGES) - 1:
+            continue
         is_last = number == len(STAGES) - 1
         target = folder if is_last else work_folder / f"stage-{number + 1}"
         target.mkdir(parents=True, exist_ok=True)
         work_folder.mkdir(parents=True, exist_ok=True)
         state_file = work_folder / f"stage-{number + 1}.pt"
-        run_stage(stage, previous, target, state_file, seed + number, num_threads)
+        run_stage(stage, previous, target, state_file, seed + number, num_threads, is_bfloat16)
         previous = target
 
 
@@ -70,6 +86,7 @@ def run_stage(
     state_file: Path,
     seed: int,
     num_threads: int,
+    is_bfloat16: bool,
 ) -> None:
     """One stage, from scratch or from the model in `start_from`, into `folder`.
 
@@ -106,13 +123,14 @@ def run_stage(
     started = saved = reported = time.monotonic()
     num_tokens, losses = 0, []
     workers = ThreadPoolExecutor(num_threads)
+    gradients_of = partial(_gradients, module, parameters, is_bfloat16)
     for step in range(first_step, stage.num_steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, stage)
 
         share = [next(source) for _ in range(num_threads)]
         total_weight = sum(float(batch.weights.sum()) for batch in share)
-        results = list(workers.map(partial(_gradients, module, parameters, total_weight), share))
+        results = list(workers.map(partial(gradients_of, total_weight), share))
         for i, parameter in enumerate(parameters):
             parameter.grad = torch.stack([gradients[i] for _, gradients in results]).sum(0)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -151,15 +169,18 @@ def learning_rate(step: int, stage: Stage) -> float:
 def _gradients(
     module: LlamaForCausalLM,
     parameters: list[torch.nn.Parameter],
+    is_bfloat16: bool,
     total_weight: float,
     batch: Batch,
 ) -> tuple[float, tuple[torch.Tensor, ...]]:
     """This batch's part of the step's loss, and its gradient by parameter."""
-    hidden = module.model(batch.token_ids, use_cache=False).last_hidden_state
-    # The head runs only where there is a loss: a third of the positions.
-    bears_loss = batch.weights > 0
-    logits = functional.linear(hidden[bears_loss], module.model.embed_tokens.weight)
-    losses = functional.cross_entropy(logits, batch.targets[bears_loss], reduction="none")
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_bfloat16):
+        hidden = module.model(batch.token_ids, use_cache=False).last_hidden_state
+        # The head runs only where there is a loss: a third of the positions.
+        bears_loss = batch.weights > 0
+        logits = functional.linear(hidden[bears_loss], module.model.embed_tokens.weight)
+    targets = batch.targets[bears_loss]
+    losses = functional.cross_entropy(logits.float(), targets, reduction="none")
     loss = (losses * batch.weights[bears_loss]).sum() / total_weight
     return loss.item(), torch.autograd.grad(loss, parameters)
 
