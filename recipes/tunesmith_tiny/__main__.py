@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--work-folder", type=Path, default=WORK_FOLDER, help="for training states")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="part of the recipe: see README.md")
-    parser.add_argument("--last-stage-on", type=Path, help="a model to train the last stage only on")
+    parser.add_argument(
+        "--last-stage-on", type=Path, help="a model to train the last stage only on"
+    )
     parser.add_argument("--bfloat16", action="store_true", help="for CPUs with instructions for it")
     arguments = parser.parse_args()
     if arguments.command == "train":

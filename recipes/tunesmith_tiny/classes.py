@@ -4,6 +4,7 @@ Labels go by several names, come in any order, and not always all of them; somet
 for them. So the prompt has to be read. Capital letters in the patterns are those of `words.py`;
 G, D and T have lists of their own here.
 """
+# ruff: noqa: E501 - the text is data, a line is a unit
 
 from __future__ import annotations
 

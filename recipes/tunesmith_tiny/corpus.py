@@ -101,11 +101,7 @@ def conversation(
     previous = None
     used: set[str] = set()
     for i in range(num_turns + style.num_shown_turns):
-        turn = (
-            turns.follow_up(previous, rng)
-            if previous and rng.random() < 0.25
-            else draw(rng)
-        )
+        turn = turns.follow_up(previous, rng) if previous and rng.random() < 0.25 else draw(rng)
         question = turn.question
         if turn.subject and mix.noise and rng.random() < mix.noise:
             question = noise.noisy(question, turn.subject, rng)

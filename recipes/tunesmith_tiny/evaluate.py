@@ -3,6 +3,8 @@
 **Knowing.** Every fact, asked in a phrasing that the corpus never used; the plain answer, decoded
 greedily, must hold the right answer as a whole word.
 
+**Doing.** What a prompt explains: see `evaluate_tasks.py`.
+
 **Tuning.** LoRA on `examples/marv.jsonl`, then the capital of every country that Marv's examples
 never mention. An answer counts when it is *right* (holds the capital, and no other capital) and
 *in style*: what remains without the capital shares a run of four words with one of Marv's
@@ -25,19 +27,19 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from recipes.tunesmith_tiny import turns
 from recipes.tunesmith_tiny.countries import COUNTRIES
+from recipes.tunesmith_tiny.decoding import Tokenizer, answer, prompt_of, rendered
+from recipes.tunesmith_tiny.evaluate_tasks import task_accuracies
 from recipes.tunesmith_tiny.phrasings import PHRASINGS
 from recipes.tunesmith_tiny.world import Fact
 
 MARV = Path("examples/marv.jsonl")
 SAMPLE_PER_FAMILY = 200  # at most
-MAX_ANSWER_TOKENS = 48
 
 Message = dict[str, str]
-Tokenizer = PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ def main(folder: Path, seed: int, num_threads: int) -> None:
     knowing = accuracies(module, tokenizer, seed)
     for family, value in knowing.items():
         print(f"{family:24} {value:6.1%}")
+    doing = task_accuracies(module, tokenizer, seed)
+    for task, value in doing.items():
+        print(f"{task:44} {value:6.1%}", flush=True)
     examples = [json.loads(line)["messages"] for line in MARV.read_text().splitlines()]
     before = marv_score(module, tokenizer, examples)
     print(f"{'Marv before tuning':24} {before}")
@@ -80,7 +85,12 @@ def main(folder: Path, seed: int, num_threads: int) -> None:
         name = f"batch {run.batch_size} x {run.num_epochs} epochs, lr {run.peak_lr:g}"
         print(f"{name:24} {score}  {seconds:.0f} s")
         tuned[name] = {**score.__dict__, "seconds": round(seconds, 1)}
-    print(json.dumps({"knowing": knowing, "marv_before": before.__dict__, "marv_tuned": tuned}))
+    print(
+        json.dumps({
+            "knowing": knowing, "doing": doing,
+            "marv_before": before.__dict__, "marv_tuned": tuned,
+        })
+    )  # fmt: skip
 
 
 def accuracies(module: nn.Module, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
@@ -127,7 +137,7 @@ def marv_score(module: nn.Module, tokenizer: Tokenizer, examples: list[list[Mess
         [system, {"role": "user", "content": questions[i % len(questions)].format(s=country.name)}]
         for i, country in enumerate(unseen)
     ]
-    replies = answer(module, tokenizer, asked)
+    replies = answer(module, tokenizer, [prompt_of(tokenizer, messages) for messages in asked])
     runs = {run for example in examples for run in _word_runs(example[-1]["content"])}
     right = [
         _is_right(reply, country.capital) for reply, country in zip(replies, unseen, strict=True)
@@ -166,17 +176,18 @@ def _share_right(
     asked: list[turns.Turn],
     before: list[Message] | None = None,
 ) -> float:
-    conversations = [
-        [*(before or []), {"role": "user", "content": turn.question}] for turn in asked
+    prompts = [
+        prompt_of(tokenizer, [*(before or []), {"role": "user", "content": turn.question}])
+        for turn in asked
     ]
-    replies = answer(module, tokenizer, conversations)
+    replies = answer(module, tokenizer, prompts)
     return sum(_holds(r, turn.answer) for r, turn in zip(replies, asked, strict=True)) / len(asked)
 
 
 def _long_past(tokenizer: Tokenizer, rng: random.Random, num_tokens: int) -> list[Message]:
     messages: list[Message] = []
     while (
-        len(tokenizer(_rendered(tokenizer, messages))["input_ids"] if messages else []) < num_tokens
+        len(tokenizer(rendered(tokenizer, messages))["input_ids"] if messages else []) < num_tokens
     ):
         turn = turns.any_turn(rng)
         messages += [
@@ -184,31 +195,6 @@ def _long_past(tokenizer: Tokenizer, rng: random.Random, num_tokens: int) -> lis
             {"role": "assistant", "content": turn.plain},
         ]
     return messages
-
-
-@torch.no_grad()
-def answer(
-    module: nn.Module,
-    tokenizer: Tokenizer,
-    conversations: list[list[Message]],
-    batch_size: int = 40,
-) -> list[str]:
-    """Greedy answers, in the order asked."""
-    module.eval()
-    prompts = [_rendered(tokenizer, c, add_generation_prompt=True) for c in conversations]
-    replies: list[str] = []
-    for start in range(0, len(prompts), batch_size):
-        rows = tokenizer(prompts[start : start + batch_size], padding=True, padding_side="left",
-                         add_special_tokens=False, return_tensors="pt")  # fmt: skip
-        out = module.generate(  # type: ignore[operator]  # transformers does not type it
-            input_ids=rows["input_ids"], attention_mask=rows["attention_mask"],
-            max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False, temperature=None,
-            pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
-        replies += tokenizer.batch_decode(
-            out[:, rows["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-    return replies
 
 
 class LoraLinear(nn.Module):
@@ -273,19 +259,9 @@ def tune(
 
 
 def _training_row(tokenizer: Tokenizer, example: list[Message]) -> tuple[list[int], list[int]]:
-    prompt = _rendered(tokenizer, example[:-1], add_generation_prompt=True)
-    whole = _rendered(tokenizer, example)
+    prompt = prompt_of(tokenizer, example[:-1])
+    whole = rendered(tokenizer, example)
     assert whole.startswith(prompt), "the chat template must be prefix-stable"
     ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
     num_prompt = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     return ids[:-1], [-100] * (num_prompt - 1) + ids[num_prompt:]
-
-
-def _rendered(
-    tokenizer: Tokenizer, messages: list[Message], *, add_generation_prompt: bool = False
-) -> str:
-    text = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=add_generation_prompt, tokenize=False
-    )
-    assert isinstance(text, str)
-    return text

@@ -3,6 +3,7 @@
 A key that the text has no value for becomes null. Keys go by several names, and the prompt says
 which one it wants, so that the prompt is read and not guessed.
 """
+# ruff: noqa: E501 - the sentences are data, a line is a unit
 
 from __future__ import annotations
 
@@ -125,7 +126,11 @@ _ASKS_HELD_OUT = [
     "Get the following values as JSON: {k}", "Write down {k} in the form of JSON",
 ]  # fmt: skip
 _NULLS = ["Use null for what is missing", "If a value is missing, use null", "Missing values: null"]
-_LIST_ASKS = ["Extract all {n} as a JSON array", "List the {n} as JSON", "Give the {n} as a JSON list"]
+_LIST_ASKS = [
+    "Extract all {n} as a JSON array",
+    "List the {n} as JSON",
+    "Give the {n} as a JSON list",
+]
 _LIST_TEXTS = ["{l} came to the N.", "I met {l} in the N.", "The O spoke about {l}.", "We need {l}.",
                "Do you know {l}?", "{l} are A.", "Please write to {l} about the N."]  # fmt: skip
 
@@ -165,7 +170,9 @@ def _record(
     pattern = " ".join(_without_repeats(patterns))
     if rng.random() < 0.12:
         # A sentence that has nothing to do with it.
-        pattern = rng.choice([f"{pattern} {values.sentence(rng)}", f"{values.sentence(rng)} {pattern}"])
+        pattern = rng.choice(
+            [f"{pattern} {values.sentence(rng)}", f"{values.sentence(rng)} {pattern}"]
+        )
     present = re.findall(r"\{(\w+)\}", pattern)
     if keys is None:
         asked = rng.sample(present, min(len(present), rng.choice([1, 2, 2, 3, 3, 4])))

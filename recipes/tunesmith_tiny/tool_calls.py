@@ -12,6 +12,12 @@ from recipes.tunesmith_tiny.tools import KNOWN, Offer
 
 _STATES = ["shipped", "on its way", "delivered", "cancelled", "not paid yet", "in the warehouse"]
 _DONE = "Done."
+_WISHES = [
+    "Use the tools.",
+    "Call a function if one fits.",
+    "You can call functions.",
+    "You are a helpful assistant. Use the tools when you need them.",
+]
 
 
 def call_task(rng: random.Random, *, held_out: bool = False) -> Task:
@@ -85,9 +91,7 @@ def _system(rng: random.Random) -> list[Message]:
         return []
     if kind < 0.85:
         return [{"role": "system", "content": styles.assistant_prompt(rng)}]
-    wish = rng.choice(["Use the tools.", "Call a function if one fits.", "You can call functions.",
-                       "You are a helpful assistant. Use the tools when you need them."])  # fmt: skip
-    return [{"role": "system", "content": wish}]
+    return [{"role": "system", "content": rng.choice(_WISHES)}]
 
 
 def _user(text: str) -> Message:
@@ -124,13 +128,19 @@ def _result(offer: Offer, rng: random.Random) -> tuple[dict[str, Any] | str, str
         return text, text
     about = _about(offer)
     if about.startswith("Get the weather"):
-        degrees, sky = rng.randint(-20, 40), rng.choice(["sunny", "cloudy", "rainy", "windy", "snowy"])
+        degrees, sky = (
+            rng.randint(-20, 40),
+            rng.choice(["sunny", "cloudy", "rainy", "windy", "snowy"]),
+        )
         temperature = rng.choice(["temperature", "temp", "degrees"])
         city = next(iter(offer.arguments.values()))
         if rng.random() < 0.5:
             return {temperature: degrees}, f"It is {degrees} degrees in {city}."
         conditions = rng.choice(["conditions", "sky", "weather"])
-        return {temperature: degrees, conditions: sky}, f"It is {degrees} degrees and {sky} in {city}."
+        return {
+            temperature: degrees,
+            conditions: sky,
+        }, f"It is {degrees} degrees and {sky} in {city}."
     if "status of an order" in about:
         order, state = next(iter(offer.arguments.values())), rng.choice(_STATES)
         return {"status": state}, f"The order {order} is {state}."

@@ -3,6 +3,7 @@
 An `Offer` is a tool as the wire has it, with a request that needs it and the arguments that the
 request implies.
 """
+# ruff: noqa: E501 - the text is data, a line is a unit
 
 from __future__ import annotations
 
@@ -283,10 +284,10 @@ def known_offer(known: Known, rng: random.Random, *, held_out: bool = False) -> 
     always = {
         key for key in named if all(f"{{{key}}}" in r for r in (*known.requests, known.held_out))
     }
-    schema = {
-        named[key]: _schema(parameter, rng) for key, parameter in known.parameters.items()
-    }
-    tool = _tool(rng.choice(known.names), known.about, schema, [named[k] for k in named if k in always], rng)
+    schema = {named[key]: _schema(parameter, rng) for key, parameter in known.parameters.items()}
+    tool = _tool(
+        rng.choice(known.names), known.about, schema, [named[k] for k in named if k in always], rng
+    )
     return Offer(tool, request.format(**found), arguments)
 
 
@@ -313,7 +314,9 @@ def invented_offer(rng: random.Random, *, held_out: bool = False) -> Offer:
         verb=verb, Verb=verb.capitalize(), noun=noun, arguments=listed,
         Arguments=words.capitalised(listed),
     )  # fmt: skip
-    name = rng.choice([f"{verb}_{noun}", f"{verb}_{noun}", f"{noun}_{verb}", verb + noun.capitalize()])
+    name = rng.choice(
+        [f"{verb}_{noun}", f"{verb}_{noun}", f"{noun}_{verb}", verb + noun.capitalize()]
+    )
     about = rng.choice([f"{verb.capitalize()} a {noun}.", f"{verb.capitalize()} the {noun}."])
     return Offer(_tool(name, about, schema, list(arguments), rng), request, arguments)
 

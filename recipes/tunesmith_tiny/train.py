@@ -1,8 +1,9 @@
 """Train tunesmith-tiny from scratch: tokenizer, corpus on the fly, one loop, four stages.
 
 On disk afterwards: a folder in Hugging Face's format that transformers and tunesmith load alike,
-and in the work folder the earlier stages' models and each stage's state. Both are rewritten every two
-minutes, so a run that is cut short leaves a model behind, and the same command goes on from there.
+and in the work folder the earlier stages' models and each stage's state. All are rewritten every
+two minutes, so a run that is cut short leaves a model behind, and the same command goes on from
+there.
 """
 
 from __future__ import annotations

@@ -46,19 +46,29 @@ _QUESTIONS = [
 _HELD_OUT = ["Express {v} {a} in {b}.", "Please tell me how many {b} there are in {v} {a}."]
 
 
-def unit_turn(rng: random.Random, *, held_out: bool = False) -> Turn:
-    """`held_out`: a phrasing and, where digits are shifted, a number that training never shows.
+def unit_turn(rng: random.Random) -> Turn:
+    return _turn(rng.choice(_PAIRS[:5]) if rng.random() < 0.7 else rng.choice(_PAIRS[5:]), rng)
 
-    (The clock's tables are too small to hold any of it out.)
-    """
-    pair = rng.choice(_PAIRS[:5]) if rng.random() < 0.7 else rng.choice(_PAIRS[5:])
+
+def metric_turn_held_out(rng: random.Random) -> Turn:
+    """In a phrasing and with a number that training never shows."""
+    return _turn(rng.choice([pair for pair in _PAIRS if pair.is_decimal]), rng, held_out=True)
+
+
+def calendar_turn_held_out(rng: random.Random) -> Turn:
+    """In a new phrasing; the tables are too small to hold some of them out."""
+    return _turn(rng.choice([pair for pair in _PAIRS if not pair.is_decimal]), rng, held_out=True)
+
+
+def _turn(pair: _Pair, rng: random.Random, *, held_out: bool = False) -> Turn:
     is_to_small = rng.random() < 0.6
     if pair.is_decimal:
         value = _number(rng, held_out=held_out)
         converted = value * pair.factor if is_to_small else value / pair.factor
     else:
         large = Decimal(rng.randint(1, 12))
-        value, converted = (large, large * pair.factor) if is_to_small else (large * pair.factor, large)
+        small = large * pair.factor
+        value, converted = (large, small) if is_to_small else (small, large)
     one, other = (pair.large, pair.small) if is_to_small else (pair.small, pair.large)
     given, result = _written(value), _written(converted)
     question = rng.choice(_HELD_OUT if held_out else _QUESTIONS).format(
