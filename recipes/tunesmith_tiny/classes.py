@@ -280,7 +280,7 @@ def label_task(rng: random.Random, kind: str | None = None, *, held_out: bool = 
         return text_of(labelling, label, rng, held_out=held_out), shown[label]
 
     if rng.random() < 0.5:
-        num_turns = 1 if held_out else rng.choice([1, 1, 2, 3])
+        num_turns = 1 if held_out else rng.choice([1, 2, 3, 4])
         return Task.of([exchange() for _ in range(num_turns)], system=words.capitalised(ask) + ".")
     text, answer = exchange()
     end = "?" if ask.startswith(("Is ", "What ", "Labels")) else ":"

@@ -54,7 +54,7 @@ def task_accuracies(module: nn.Module, tokenizer: Tokenizer, seed: int) -> dict[
             and _is_same(call.get("arguments"), json.loads(want["arguments"]))
             for call, want in pairs
         )
-    uncalled = ask(lambda rng: tool_calls.no_call_task(rng, held_out=True))
+    uncalled = ask(tool_calls.no_call_task)
     result["no tool fits: no call, right capital"] = _share(
         reply == task.answer["content"] for task, reply in uncalled
     )

@@ -8,9 +8,10 @@ from typing import Any
 
 from recipes.tunesmith_tiny import styles, tools, turns, values, words
 from recipes.tunesmith_tiny.tasks import Message, Task
-from recipes.tunesmith_tiny.tools import KNOWN, Offer
+from recipes.tunesmith_tiny.tools import KNOWN, Ask, Offer
 
 _STATES = ["shipped", "on its way", "delivered", "cancelled", "not paid yet", "in the warehouse"]
+_SKIES = ["sunny", "cloudy", "rainy", "windy", "snowy"]
 _DONE = "Done."
 _WISHES = [
     "Use the tools.",
@@ -20,44 +21,53 @@ _WISHES = [
 ]
 
 
+def any_tool_task(rng: random.Random) -> Task:
+    """Up to five requests. (Tools are long to read and calls are short, so one for each reading
+    would be a waste.)"""
+    offered = _offered(_offer(rng), rng)
+    messages = _system(rng)
+    for _ in range(rng.choice([1, 2, 3, 4, 5])):
+        if rng.random() < 0.17:
+            messages += _plain_turn(turns.any_turn(rng), rng)
+        else:
+            offer = rng.choice(offered)
+            messages += _round(offer, rng.choice(offer.asks), rng)
+    if rng.random() < 0.3:
+        offer = rng.choice(offered)
+        ask = rng.choice(offer.asks)
+        messages += [_user(ask.request), _call(offer, ask)]
+    return Task(tuple(messages), tuple(offer.tool for offer in offered))
+
+
 def call_task(rng: random.Random, *, held_out: bool = False) -> Task:
-    """Ends with the call; `held_out`: the request is worded as training never shows it."""
+    """One call; `held_out`: the request is worded as training never words it."""
     chosen = _offer(rng, held_out=held_out)
     offered = _offered(chosen, rng)
-    messages = [*_system(rng), _user(chosen.request), _call(chosen)]
+    ask = rng.choice(chosen.asks)
+    messages = [*_system(rng), _user(ask.request), _call(chosen, ask)]
     return Task(tuple(messages), tuple(offer.tool for offer in offered))
 
 
 def result_task(rng: random.Random) -> Task:
-    """A call, its result, and the sentence that tells the user; perhaps another call after it."""
+    """A call, its result, and the sentence that tells the user."""
     chosen = _offer(rng)
     offered = _offered(chosen, rng)
-    messages = [*_system(rng), *_round(chosen, rng)]
-    if rng.random() < 0.25:
-        messages += _round(rng.choice(offered), rng)
+    messages = [*_system(rng), *_round(chosen, rng.choice(chosen.asks), rng)]
     return Task(tuple(messages), tuple(offer.tool for offer in offered))
 
 
-def no_call_task(rng: random.Random, *, held_out: bool = False) -> Task:
-    """Tools are there and no use: the question is about something else."""
+def no_call_task(rng: random.Random) -> Task:
+    """Tools are there and no use: a capital is asked for, as training never asks for it."""
     offered = _offered(_offer(rng), rng)
-    turn = turns.any_turn(rng)
+    capital = turns.fact_turn(turns.draw_fact(rng, "capital"), rng, held_out=True)
+    messages = [*_system(rng), *_plain_turn(capital, rng)]
+    return Task(tuple(messages), tuple(offer.tool for offer in offered))
+
+
+def _plain_turn(turn: turns.Turn, rng: random.Random) -> list[Message]:
     while turn.family == "arithmetic":  # a calculator may be among the tools
         turn = turns.any_turn(rng)
-    if held_out:
-        turn = turns.fact_turn(turns.draw_fact(rng, "capital"), rng, held_out=True)
-    messages = [*_system(rng), _user(turn.question), {"role": "assistant", "content": turn.plain}]
-    if not held_out and rng.random() < 0.2:
-        other = offered[0]
-        messages += [_user(other.request), _call(other)]
-    return Task(tuple(messages), tuple(offer.tool for offer in offered))
-
-
-def any_tool_task(rng: random.Random) -> Task:
-    kind = rng.random()
-    if kind < 0.55:
-        return call_task(rng)
-    return result_task(rng) if kind < 0.78 else no_call_task(rng)
+    return [_user(turn.question), {"role": "assistant", "content": turn.plain}]
 
 
 def _offer(rng: random.Random, *, held_out: bool = False) -> Offer:
@@ -72,17 +82,10 @@ def _offered(chosen: Offer, rng: random.Random) -> list[Offer]:
     for _ in range(rng.choice([0, 0, 0, 1, 1, 1, 2, 2, 3])):
         other = _offer(rng)
         # Two that do the same would leave the choice to chance.
-        if all(_about(other) != _about(offer) for offer in offered):
+        if all(other.about != offer.about for offer in offered):
             offered.append(other)
     rng.shuffle(offered)
     return offered
-
-
-def _about(offer: Offer) -> str:
-    for known in KNOWN:
-        if offer.name in known.names:
-            return known.about
-    return offer.name
 
 
 def _system(rng: random.Random) -> list[Message]:
@@ -98,24 +101,24 @@ def _user(text: str) -> Message:
     return {"role": "user", "content": text}
 
 
-def _call(offer: Offer) -> Message:
-    arguments = json.dumps(offer.arguments, ensure_ascii=False)
+def _call(offer: Offer, ask: Ask) -> Message:
+    arguments = json.dumps(ask.arguments, ensure_ascii=False)
     function = {"name": offer.name, "arguments": arguments}
     call = {"id": "call_1", "type": "function", "function": function}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
-def _round(offer: Offer, rng: random.Random) -> list[Message]:
-    result, told = _result(offer, rng)
+def _round(offer: Offer, ask: Ask, rng: random.Random) -> list[Message]:
+    result, told = _result(offer, ask, rng)
     content = json.dumps(result, ensure_ascii=False) if not isinstance(result, str) else result
     return [
-        _user(offer.request), _call(offer),
+        _user(ask.request), _call(offer, ask),
         {"role": "tool", "tool_call_id": "call_1", "content": content},
         {"role": "assistant", "content": told},
     ]  # fmt: skip
 
 
-def _result(offer: Offer, rng: random.Random) -> tuple[dict[str, Any] | str, str]:
+def _result(offer: Offer, ask: Ask, rng: random.Random) -> tuple[dict[str, Any] | str, str]:
     """What the function gave back, and what the assistant says then."""
     kind = rng.random()
     if kind < 0.12:
@@ -126,27 +129,22 @@ def _result(offer: Offer, rng: random.Random) -> tuple[dict[str, Any] | str, str
     if kind < 0.32:
         text = words.capitalised(words.sentence(rng)) + "."
         return text, text
-    about = _about(offer)
-    if about.startswith("Get the weather"):
-        degrees, sky = (
-            rng.randint(-20, 40),
-            rng.choice(["sunny", "cloudy", "rainy", "windy", "snowy"]),
-        )
-        temperature = rng.choice(["temperature", "temp", "degrees"])
-        city = next(iter(offer.arguments.values()))
-        if rng.random() < 0.5:
-            return {temperature: degrees}, f"It is {degrees} degrees in {city}."
-        conditions = rng.choice(["conditions", "sky", "weather"])
-        return {
-            temperature: degrees,
-            conditions: sky,
-        }, f"It is {degrees} degrees and {sky} in {city}."
-    if "status of an order" in about:
-        order, state = next(iter(offer.arguments.values())), rng.choice(_STATES)
-        return {"status": state}, f"The order {order} is {state}."
-    found = {}
-    for _ in range(rng.choice([1, 1, 2])):
-        draw = rng.choice([values.thing, values.count, values.name, values.amount, values.place])
-        found[rng.choice(words.NOUNS)] = draw(rng)
+    first = next(iter(ask.arguments.values()))
+    if offer.about.startswith("Get the weather"):
+        return _weather(first, rng)
+    if offer.about.startswith("Get the status of an order"):
+        state = rng.choice(_STATES)
+        return {"status": state}, f"The order {first} is {state}."
+    draws = [values.thing, values.count, values.name, values.amount, values.place]
+    found = {rng.choice(words.NOUNS): rng.choice(draws)(rng) for _ in range(rng.choice([1, 1, 2]))}
     told = " and ".join(f"the {key} is {value}" for key, value in found.items())
     return found, words.capitalised(told) + "."
+
+
+def _weather(city: tools.Value, rng: random.Random) -> tuple[dict[str, Any], str]:
+    degrees, sky = rng.randint(-20, 40), rng.choice(_SKIES)
+    result: dict[str, Any] = {rng.choice(["temperature", "temp", "degrees"]): degrees}
+    if rng.random() < 0.5:
+        return result, f"It is {degrees} degrees in {city}."
+    result[rng.choice(["conditions", "sky", "weather"])] = sky
+    return result, f"It is {degrees} degrees and {sky} in {city}."

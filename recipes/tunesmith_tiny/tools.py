@@ -1,6 +1,6 @@
 """Functions that a conversation may offer: known ones, and ones invented on the spot.
 
-An `Offer` is a tool as the wire has it, with a request that needs it and the arguments that the
+An `Offer` is a tool as the wire has it, with requests that need it and the arguments that each
 request implies.
 """
 # ruff: noqa: E501 - the text is data, a line is a unit
@@ -16,6 +16,8 @@ from typing import Any
 from recipes.tunesmith_tiny import values, words
 
 Value = str | int | float | bool
+
+ASKS_PER_TOOL = 3
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,16 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Offer:
-    tool: dict[str, Any]
+class Ask:
     request: str
     arguments: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Offer:
+    tool: dict[str, Any]
+    about: str  # what it does; the tool itself may not say it
+    asks: tuple[Ask, ...]
 
     @property
     def name(self) -> str:
@@ -264,6 +272,7 @@ _INVENTED_REQUESTS = (
     "Can you {verb} the {noun}? {Arguments}, please.", "{Verb} the {noun} ({arguments}).",
     "Time to {verb} the {noun}: {arguments}.",
 )  # fmt: skip
+_INVENTED_FORMS = ["{k} {v}", "{k} {v}", "{k}: {v}", "{k} = {v}", "the {k} {v}", "{v} as {k}"]
 _INVENTED_HELD_OUT = ("We have to {verb} the {noun} with {arguments}.",)
 _INVENTED_VALUES: dict[str, list[Callable[[random.Random], Value]]] = {
     "string": [values.thing, values.name, values.color, values.made_up, values.place, values.code],
@@ -273,52 +282,57 @@ _INVENTED_VALUES: dict[str, list[Callable[[random.Random], Value]]] = {
 
 
 def known_offer(known: Known, rng: random.Random, *, held_out: bool = False) -> Offer:
-    request = known.held_out if held_out else rng.choice(known.requests)
     named = {key: rng.choice(parameter.names) for key, parameter in known.parameters.items()}
     if len(set(named.values())) < len(named):  # two parameters by one name
         named = {key: parameter.names[0] for key, parameter in known.parameters.items()}
-    used = re.findall(r"\{(\w+)\}", request)
-    found = {key: known.parameters[key].draw(rng) for key in used}
-    # In the schema's order, whatever the order of the request.
-    arguments = {named[key]: found[key] for key in named if key in found}
-    always = {
-        key for key in named if all(f"{{{key}}}" in r for r in (*known.requests, known.held_out))
-    }
     schema = {named[key]: _schema(parameter, rng) for key, parameter in known.parameters.items()}
-    tool = _tool(
-        rng.choice(known.names), known.about, schema, [named[k] for k in named if k in always], rng
-    )
-    return Offer(tool, request.format(**found), arguments)
+    wordings = (*known.requests, known.held_out)
+    required = [named[key] for key in named if all(f"{{{key}}}" in text for text in wordings)]
+
+    def draw_ask() -> Ask:
+        request = known.held_out if held_out else rng.choice(known.requests)
+        found = {key: known.parameters[key].draw(rng) for key in re.findall(r"\{(\w+)\}", request)}
+        # In the schema's order, whatever the order of the request.
+        arguments = {named[key]: found[key] for key in named if key in found}
+        return Ask(request.format(**found), arguments)
+
+    tool = _tool(rng.choice(known.names), known.about, schema, required, rng)
+    return Offer(tool, known.about, tuple(draw_ask() for _ in range(ASKS_PER_TOOL)))
 
 
 def invented_offer(rng: random.Random, *, held_out: bool = False) -> Offer:
     """A function that nobody has ever heard of: all of it must be read from the tool."""
     verb = rng.choice(words.VERBS)
     noun = rng.choice(words.NOUNS) if rng.random() < 0.6 else values.made_up(rng)
-    keys = list(dict.fromkeys(
+    keys = dict.fromkeys(
         rng.choice(words.NOUNS) if rng.random() < 0.75 else values.made_up(rng)
         for _ in range(rng.choice([1, 1, 2, 2, 3]))
-    ))  # fmt: skip
-    schema, arguments = {}, {}
-    for key in keys:
-        kind = rng.choice(["string", "string", "integer", "number"])
-        schema[key] = _schema(Parameter((key,), values.thing, kind), rng)
-        if len(keys) == 1 or rng.random() < 0.85 or not arguments:
-            arguments[key] = rng.choice(_INVENTED_VALUES[kind])(rng)
-    form = rng.choice(["{k} {v}", "{k} {v}", "{k}: {v}", "{k} = {v}", "the {k} {v}", "{v} as {k}"])
-    told = [form.format(k=key, v=value) for key, value in arguments.items()]
-    if rng.random() < 0.2:
-        rng.shuffle(told)
-    listed = rng.choice([", ", " and "]).join(told)
-    request = rng.choice(_INVENTED_HELD_OUT if held_out else _INVENTED_REQUESTS).format(
-        verb=verb, Verb=verb.capitalize(), noun=noun, arguments=listed,
-        Arguments=words.capitalised(listed),
-    )  # fmt: skip
+    )
+    kinds = {key: rng.choice(["string", "string", "integer", "number"]) for key in keys}
+    schema = {key: _schema(Parameter((key,), values.thing, kinds[key]), rng) for key in keys}
+    wordings = _INVENTED_HELD_OUT if held_out else _INVENTED_REQUESTS
+
+    def draw_ask() -> Ask:
+        told = [key for key in keys if rng.random() < 0.85] or list(keys)
+        arguments = {key: rng.choice(_INVENTED_VALUES[kinds[key]])(rng) for key in told}
+        form = rng.choice(_INVENTED_FORMS)
+        pairs = [form.format(k=key, v=value) for key, value in arguments.items()]
+        if rng.random() < 0.2:
+            rng.shuffle(pairs)
+        listed = rng.choice([", ", " and "]).join(pairs)
+        request = rng.choice(wordings).format(
+            verb=verb, Verb=verb.capitalize(), noun=noun, arguments=listed,
+            Arguments=words.capitalised(listed),
+        )  # fmt: skip
+        return Ask(request, arguments)
+
     name = rng.choice(
         [f"{verb}_{noun}", f"{verb}_{noun}", f"{noun}_{verb}", verb + noun.capitalize()]
     )
     about = rng.choice([f"{verb.capitalize()} a {noun}.", f"{verb.capitalize()} the {noun}."])
-    return Offer(_tool(name, about, schema, list(arguments), rng), request, arguments)
+    required = [key for key in keys if rng.random() < 0.5]
+    asks = tuple(draw_ask() for _ in range(ASKS_PER_TOOL))
+    return Offer(_tool(name, about, schema, required, rng), about, asks)
 
 
 def _schema(parameter: Parameter, rng: random.Random) -> dict[str, Any]:
