@@ -14,9 +14,7 @@ from recipes.tunesmith_tiny.corpus import Row, rows
 from recipes.tunesmith_tiny.styles import Mix
 from recipes.tunesmith_tiny.tokenizer import END_OF_TEXT, MAX_LENGTH
 
-# Padded tokens in a batch, about 20 short conversations. Rows are sorted by length inside a pool
-# of many batches, so that little is padding.
-BATCH_TOKENS = 1_024
+# Rows are sorted by length inside a pool of many batches, so that little is padding.
 POOL_ROWS = 2_048
 
 
@@ -31,8 +29,8 @@ class Batch:
     num_tokens: int  # without padding
 
 
-def batches(tokenizer: Tokenizer, seed: int, mix: Mix) -> Iterator[Batch]:
-    """Batches without end; the same for the same seed."""
+def batches(tokenizer: Tokenizer, seed: int, mix: Mix, batch_tokens: int) -> Iterator[Batch]:
+    """Batches without end; the same for the same seed. `batch_tokens`: with padding."""
     source = rows(seed, mix)
     rng = random.Random(seed)
     while True:
@@ -40,7 +38,7 @@ def batches(tokenizer: Tokenizer, seed: int, mix: Mix) -> Iterator[Batch]:
         encodings = tokenizer.encode_batch([row.text for row in pool])
         encoded = [weighted(row, encoding) for row, encoding in zip(pool, encodings, strict=True)]
         encoded.sort(key=lambda pair: len(pair[0]))
-        chunks = list(_chunks(encoded))
+        chunks = list(_chunks(encoded, batch_tokens))
         rng.shuffle(chunks)
         pad = tokenizer.token_to_id(END_OF_TEXT)
         assert pad is not None, "the tokenizer is this recipe's own"
@@ -54,10 +52,10 @@ def weighted(row: Row, encoding: Encoding) -> Weighted:
     return encoding.ids[: MAX_LENGTH + 1], weights[: MAX_LENGTH + 1]
 
 
-def _chunks(encoded: list[Weighted]) -> Iterator[list[Weighted]]:
+def _chunks(encoded: list[Weighted], batch_tokens: int) -> Iterator[list[Weighted]]:
     chunk: list[Weighted] = []
     for pair in encoded:
-        if chunk and (len(chunk) + 1) * len(pair[0]) > BATCH_TOKENS:
+        if chunk and (len(chunk) + 1) * len(pair[0]) > batch_tokens:
             yield chunk
             chunk = []
         chunk.append(pair)

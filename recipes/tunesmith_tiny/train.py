@@ -35,6 +35,7 @@ class Stage:
     mix: Mix
     num_steps: int
     peak_lr: float
+    batch_tokens: int = 1_024  # of each thread's batch: about 20 short conversations
 
 
 # First the model learns the facts, mostly in plain sentences. Such a sentence repeats the
@@ -46,7 +47,7 @@ STAGES = (
     Stage(MOSTLY_PLAIN, num_steps=3_150, peak_lr=2e-3),
     Stage(MANY_VOICES, num_steps=2_200, peak_lr=2e-3),
     Stage(MANY_QUESTIONS, num_steps=900, peak_lr=1.2e-3),
-    Stage(MANY_TASKS, num_steps=3_600, peak_lr=1.2e-3),
+    Stage(MANY_TASKS, num_steps=6_000, peak_lr=1.2e-3, batch_tokens=512),
 )
 
 
@@ -113,7 +114,7 @@ def run_stage(
         betas=(0.9, 0.98),
         fused=True,
     )
-    source = batches(tokenizer, seed, stage.mix)
+    source = batches(tokenizer, seed, stage.mix, stage.batch_tokens)
     first_step = 0
     if state_file.exists():
         first_step = _load_state(state_file, module, optimiser)
