@@ -70,11 +70,11 @@ def rows(seed: int, mix: Mix) -> Iterator[Row]:
 def task_row(rng: random.Random, mix: Mix) -> Row:
     """What the prompt itself says how to do: calls, extraction, labels; and reckoning."""
     kind = rng.random()
-    if kind < 0.24:
+    if kind < 0.26:
         return Row(tool_calls.any_tool_task(rng).parts())
-    if kind < 0.54:
+    if kind < 0.62:
         return Row(extraction.extraction(rng).parts())
-    if kind < 0.78:
+    if kind < 0.82:
         return Row(classes.label_task(rng).parts())
     return conversation(rng, mix, num_turns=rng.choice([1, 2, 3]), draw=_reckoning_turn)
 

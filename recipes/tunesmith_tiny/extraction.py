@@ -179,10 +179,19 @@ def _record(
         absent = [f for f in _VALUES if f not in present and _is_in(f, (first, more))]
         if absent and rng.random() < 0.3:
             asked.insert(rng.randint(0, len(asked)), rng.choice(absent))
-        keys = {field: rng.choice(_KEYS[field]) for field in asked}
+        keys = {field: _key(field, rng) for field in asked}
     found = {field: _VALUES[field](rng) for field in present}
     answer = {key: found.get(field) for field, key in keys.items()}
     return keys, pattern.format(**found), _json(answer)
+
+
+def _key(field: str, rng: random.Random) -> str:
+    """One of the field's names, perhaps with something about it that only the prompt tells."""
+    name = rng.choice(_KEYS[field])
+    if rng.random() < 0.6:
+        return name
+    word = rng.choice(words.NOUNS) if rng.random() < 0.7 else values.made_up(rng)
+    return rng.choice([f"{word}_{name}", f"{name}_{word}", word + name.capitalize(), f"{name}{rng.randint(1, 9)}"])  # fmt: skip
 
 
 def _is_in(field: str, domain: tuple[list[str], list[str]]) -> bool:

@@ -79,7 +79,7 @@ def _offer(rng: random.Random, *, held_out: bool = False) -> Offer:
 def _offered(chosen: Offer, rng: random.Random) -> list[Offer]:
     """The chosen one among up to three that other requests would need."""
     offered = [chosen]
-    for _ in range(rng.choice([0, 0, 0, 1, 1, 1, 2, 2, 3])):
+    for _ in range(rng.choice([0, 0, 0, 0, 1, 1, 1, 2, 3])):
         other = _offer(rng)
         # Two that do the same would leave the choice to chance.
         if all(other.about != offer.about for offer in offered):

@@ -47,7 +47,7 @@ STAGES = (
     Stage(MOSTLY_PLAIN, num_steps=3_150, peak_lr=2e-3),
     Stage(MANY_VOICES, num_steps=2_200, peak_lr=2e-3),
     Stage(MANY_QUESTIONS, num_steps=900, peak_lr=1.2e-3),
-    Stage(MANY_TASKS, num_steps=6_000, peak_lr=1.2e-3, batch_tokens=512),
+    Stage(MANY_TASKS, num_steps=6_000, peak_lr=2e-3, batch_tokens=512),
 )
 
 
