@@ -68,11 +68,9 @@ def main(folder: Path, seed: int, num_threads: int) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     module = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     knowing = accuracies(module, tokenizer, seed)
-    for family, value in knowing.items():
-        print(f"{family:24} {value:6.1%}")
+    _print_rows(knowing)
     doing = task_accuracies(module, tokenizer, seed)
-    for task, value in doing.items():
-        print(f"{task:44} {value:6.1%}", flush=True)
+    _print_rows(doing)
     examples = [json.loads(line)["messages"] for line in MARV.read_text().splitlines()]
     before = marv_score(module, tokenizer, examples)
     print(f"{'Marv before tuning':24} {before}")
@@ -91,6 +89,12 @@ def main(folder: Path, seed: int, num_threads: int) -> None:
             "marv_before": before.__dict__, "marv_tuned": tuned,
         })
     )  # fmt: skip
+
+
+def _print_rows(shares: dict[str, float]) -> None:
+    """As the model card has them."""
+    for name, value in shares.items():
+        print(f"| {name} | {value:.1%} |", flush=True)
 
 
 def accuracies(module: nn.Module, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
