@@ -55,7 +55,7 @@ class Mix:
 MOSTLY_PLAIN = Mix(plain=0.25, assistant=0.17, demand=0.08, shown=0.06)
 MANY_VOICES = Mix(plain=0.10, assistant=0.10, demand=0.17, shown=0.15)
 MANY_QUESTIONS = Mix(plain=0.17, assistant=0.12, demand=0.13, shown=0.15, noise=0.4)
-MANY_TASKS = Mix(plain=0.17, assistant=0.12, demand=0.13, shown=0.15, noise=0.4, tasks=0.65)
+MANY_TASKS = Mix(plain=0.17, assistant=0.12, demand=0.13, shown=0.15, noise=0.4, tasks=0.55)
 
 
 def any_style(rng: random.Random, mix: Mix) -> Style:

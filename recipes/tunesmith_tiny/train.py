@@ -35,6 +35,7 @@ class Stage:
     mix: Mix
     num_steps: int
     peak_lr: float
+    decay_share: float = 1 / 3  # of the steps, at the end
     batch_tokens: int = 1_024  # of each thread's batch: about 20 short conversations
 
 
@@ -47,7 +48,7 @@ STAGES = (
     Stage(MOSTLY_PLAIN, num_steps=3_150, peak_lr=2e-3),
     Stage(MANY_VOICES, num_steps=2_200, peak_lr=2e-3),
     Stage(MANY_QUESTIONS, num_steps=900, peak_lr=1.2e-3),
-    Stage(MANY_TASKS, num_steps=6_000, peak_lr=2e-3, batch_tokens=512),
+    Stage(MANY_TASKS, num_steps=5_400, peak_lr=1.5e-3, batch_tokens=512, decay_share=1 / 2),
 )
 
 
@@ -158,12 +159,12 @@ def run_stage(
 
 
 def learning_rate(step: int, stage: Stage) -> float:
-    """Linear warm-up, a plateau, then a straight line down to zero over the last third.
+    """Linear warm-up, a plateau, then a straight line down to zero over the last part.
 
     On the plateau nothing depends on the stage's length: a run can be stopped there and gone on
     with to another length.
     """
-    decay_steps = stage.num_steps // 3
+    decay_steps = int(stage.num_steps * stage.decay_share)
     left = (stage.num_steps - step) / decay_steps
     return stage.peak_lr * min(1.0, (step + 1) / WARMUP_STEPS, left)
 
