@@ -6,7 +6,7 @@
     3  training, inference                          engines: they don't know each other
     2  adapters                                     the hand-over
     1  store, datasets, modeling, wire              rooms
-    0  domain, settings, catalog                    ground
+    0  domain, settings, catalog, disk              ground
 
 Imports point down. On one floor only the ground's neighbours may meet. torch stays where models
 are: the API process and the command line start without it.
@@ -25,6 +25,7 @@ FLOORS = {
     "domain": 0,
     "settings": 0,
     "catalog": 0,
+    "disk": 0,
     "store": 1,
     "datasets": 1,
     "modeling": 1,

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunesmith.catalog import read_catalog, source_of
+from tunesmith.disk import sync
 from tunesmith.domain.ids import Ids
 from tunesmith.modeling.downloads import Downloads
 from tunesmith.settings import Settings
@@ -194,6 +195,4 @@ def _keep_secret(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    sync(path.parent)

@@ -4,16 +4,15 @@ The trainer publishes, the engine reads, the API only knows ids. A folder on the
 changes, so an engine may map its files as long as it likes.
 """
 
-import os
 import re
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_ADAPTER_ID = re.compile(r"[0-9A-Za-z]{8}")
+from tunesmith.disk import UNFINISHED_PREFIX, sync
 
-_UNFINISHED = ".unfinished-"  # begins with a dot, so it is never taken for an id
+_ADAPTER_ID = re.compile(r"[0-9A-Za-z]{8}")
 
 
 class AdapterShelf:
@@ -44,12 +43,12 @@ class AdapterShelf:
         if target.is_dir():
             return target
         self._root.mkdir(parents=True, exist_ok=True)
-        _flush(self._root.parent)
+        sync(self._root.parent)
         unfinished = self._unfinished(adapter_id)
         try:
             _copy_to_disk(source_folder, unfinished)
             unfinished.rename(target)
-            _flush(self._root)
+            sync(self._root)
         except OSError:
             # Somebody else may have published the same id meanwhile, and have swept ours away.
             if not target.is_dir():
@@ -68,31 +67,22 @@ class AdapterShelf:
 
     def sweep(self, timestamp: float) -> None:
         """Removes what publishers and removers that died before that time left half done."""
-        for folder in self._root.glob(f"{_UNFINISHED}*"):
+        for folder in self._root.glob(f"{UNFINISHED_PREFIX}*"):
             with suppress(FileNotFoundError):
                 if folder.stat().st_mtime < timestamp:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _unfinished(self, adapter_id: str) -> Path:
-        return Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{adapter_id}-", dir=self._root))
+        return Path(tempfile.mkdtemp(prefix=f"{UNFINISHED_PREFIX}{adapter_id}-", dir=self._root))
 
     def _sweep(self, adapter_id: str) -> None:
         """Removes what publishing or removing this adapter left half done, now or in a crash."""
-        for folder in self._root.glob(f"{_UNFINISHED}{adapter_id}-*"):
+        for folder in self._root.glob(f"{UNFINISHED_PREFIX}{adapter_id}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_to_disk(source_folder: Path, target_folder: Path) -> None:
     for file in sorted(source_folder.iterdir()):
         shutil.copyfile(file, target_folder / file.name)
-        _flush(target_folder / file.name)
-    _flush(target_folder)
-
-
-def _flush(path: Path) -> None:
-    """Forces a file's bytes, or a folder's names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(target_folder / file.name)
+    sync(target_folder)

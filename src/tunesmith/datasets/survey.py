@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.datasets.check import FileCheck, Problems
-from tunesmith.datasets.folders import sizes_of, written_whole
 from tunesmith.datasets.render import Renderer
 from tunesmith.datasets.rows import RowWriter, packed
+from tunesmith.disk import sizes_of, written_whole
 from tunesmith.domain.errors import InvalidRequest, InvalidTrainingData
 from tunesmith.domain.examples import Example
 from tunesmith.domain.models import Mode
@@ -95,8 +95,8 @@ def read_survey(folder: Path) -> Survey | None:
     """None if there is no whole one."""
     try:
         contents = json.loads((folder / SURVEY_FILE).read_text(encoding="utf-8"))
-        sizes = {name: n for name, n in sizes_of(folder).items() if name != SURVEY_FILE}
-        return _from_json(contents["survey"]) if sizes == contents["sizes"] else None
+        is_whole = sizes_of(folder, without=SURVEY_FILE) == contents["sizes"]
+        return _from_json(contents["survey"]) if is_whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -249,7 +249,7 @@ def _histogram(num_tokens: NDArray[np.int32]) -> list[tuple[int, int]]:
 
 
 def _save(survey: Survey, folder: Path) -> None:
-    contents = {"survey": asdict(survey), "sizes": sizes_of(folder)}
+    contents = {"survey": asdict(survey), "sizes": sizes_of(folder, without=SURVEY_FILE)}
     (folder / SURVEY_FILE).write_text(json.dumps(contents), encoding="utf-8")
 
 

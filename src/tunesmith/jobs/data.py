@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.datasets.check import checked_examples
-from tunesmith.datasets.folders import sweep_unfinished
 from tunesmith.datasets.render import Row
 from tunesmith.datasets.rows import RowFile
 from tunesmith.datasets.survey import lines_in_both, read_survey
+from tunesmith.disk import sweep_unfinished
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.jobs import EventLevel, Job, NewEvent
 from tunesmith.domain.models import BaseModel

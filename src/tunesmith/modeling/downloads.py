@@ -10,13 +10,13 @@ the others wait; the kernel frees the lock of a process that ends, however it en
 
 import fcntl
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tunesmith.disk import sync
 from tunesmith.domain import errors
 from tunesmith.domain.models import BaseModel, HubRepository
 from tunesmith.modeling import hub
@@ -95,7 +95,7 @@ class Download:
             fetched.set()
             teller.join()
         self._part.rename(self._folder)
-        _sync_folder(self._folder.parent)
+        sync(self._folder.parent)
         log.info("%s is there, after %.1f s", self.repository.id, time.monotonic() - started)
 
     def _note(self, file: str) -> None:
@@ -154,11 +154,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

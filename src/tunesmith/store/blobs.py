@@ -9,7 +9,6 @@ left by a process that died in between, is swept up later (`files.py`).
 import contextlib
 import hashlib
 import io
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from typing import BinaryIO, cast
 import obstore
 from obstore.store import LocalStore
 
+from tunesmith.disk import sync
 from tunesmith.domain import errors
 from tunesmith.store.room import full_disk_told
 
@@ -45,7 +45,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._store = LocalStore(root, mkdir=True)
-        _sync(root.parent)
+        sync(root.parent)
 
     @property
     def root(self) -> Path:
@@ -136,7 +136,7 @@ class Blobs:
         """The bytes, their name in the folder, and the folder's name in ours."""
         path = self._root / key
         for place in (path, path.parent, self._root):
-            _sync(place)
+            sync(place)
 
 
 class _Reader(io.RawIOBase):
@@ -178,14 +178,6 @@ class _Reader(io.RawIOBase):
         buffer[:length] = memoryview(part)
         self._position += length
         return length
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _checked(key: str) -> str:

@@ -15,9 +15,6 @@ order of the examples is a function of seed and epoch, so `step` is the data pos
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tunesmith.adapters.files import load_adapter, save_adapter
+from tunesmith.disk import remove_whole, sizes_of, sweep_unfinished, sync, written_whole
 from tunesmith.domain.plan import TrainingPlan
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter
@@ -32,7 +30,6 @@ from tunesmith.training.optimizer import AdamW
 from tunesmith.training.progress import ADAPTER_FOLDER
 
 _STEP_PREFIX = "step-"
-_UNFINISHED_PREFIX = ".unfinished-"
 _OPTIMIZER_FILE = "optimizer.safetensors"
 _STATE_FILE = "state.json"
 
@@ -75,17 +72,12 @@ def write(
     """
     folder = run_folder / f"{_STEP_PREFIX}{state.step:08}"
     if not folder.exists():
-        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=run_folder))
-        try:
+        with written_whole(folder) as unfinished:
             save_adapter(unfinished / ADAPTER_FOLDER, adapter, base_model)
             save_file(optimizer.tensors(), unfinished / _OPTIMIZER_FILE)
-            sizes = _sizes(unfinished)
+            sizes = sizes_of(unfinished, without=_STATE_FILE)
             contents = {"state": asdict(state), "plan": plan.to_json(), "sizes": sizes}
             (unfinished / _STATE_FILE).write_text(json.dumps(contents, indent=1, allow_nan=False))
-            _sync_tree(unfinished)
-            _give_name(unfinished, folder)
-        finally:  # half a checkpoint must not fill up a disk that is full already
-            shutil.rmtree(unfinished, ignore_errors=True)
     _prune(run_folder, plan)
     return folder
 
@@ -112,23 +104,12 @@ def prepare(run_folder: Path) -> None:
     and what no longer is whole."""
     run_folder.mkdir(parents=True, exist_ok=True)
     for parent in run_folder.parents[:2]:
-        _sync(parent)
-    for unfinished in run_folder.glob(f"{_UNFINISHED_PREFIX}*"):
-        shutil.rmtree(unfinished)
+        sync(parent)
+    sweep_unfinished(run_folder)
     for folder in _folders(run_folder):
         if not _is_whole(folder):
             _log.warning("removing the damaged checkpoint %s", folder)
-            _remove(folder)
-
-
-def _give_name(unfinished: Path, folder: Path) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        # A worker that lost its lease without noticing yet wrote the same step: that one stays.
-    _sync(folder.parent)
+            remove_whole(folder)
 
 
 def _prune(run_folder: Path, plan: TrainingPlan) -> None:
@@ -139,13 +120,7 @@ def _prune(run_folder: Path, plan: TrainingPlan) -> None:
     kept = {folders[-1], *ends[-plan.kept_checkpoints :]}
     for folder in folders:
         if folder not in kept:
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """In two moves, so that a crash in between leaves no half of a checkpoint under its name."""
-    doomed = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=folder.parent))
-    shutil.rmtree(folder.rename(doomed))
+            remove_whole(folder)
 
 
 def _folders(run_folder: Path) -> list[Path]:
@@ -164,26 +139,4 @@ def _is_whole(folder: Path) -> bool:
         sizes: object = json.loads((folder / _STATE_FILE).read_text())["sizes"]
     except (OSError, ValueError, KeyError):
         return False
-    return _sizes(folder) == sizes
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Every file under `folder` but the state itself, with its length in bytes."""
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != _STATE_FILE
-    }
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return sizes_of(folder, without=_STATE_FILE) == sizes
