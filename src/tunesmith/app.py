@@ -47,7 +47,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
 
     from tunesmith.adapters.shelf import AdapterShelf
     from tunesmith.api.app import create_api
-    from tunesmith.api.context import ApiLimits
+    from tunesmith.api.context import ApiLimits, Services
     from tunesmith.api.engines import EngineClient
     from tunesmith.api.report_desk import ReportDesk
     from tunesmith.api.serving import ModelDirectory
@@ -81,7 +81,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         _bootstrap(store, settings)
         reports_folder = (settings.data_dir / REPORTS_FOLDER).absolute()
         reports = ReportDesk(reports_folder, store.blobs, settings.report_timeout_s)
-        api = create_api(store, catalog, models, reports, IDS, now, limits)
+        api = create_api(Services(store, catalog, models, reports, IDS, now, limits))
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))

@@ -24,7 +24,7 @@ from tests.server import listening, serving, serving_api, url_of
 from tests.small_models import make_model
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.app import create_api
-from tunesmith.api.context import ApiLimits
+from tunesmith.api.context import ApiLimits, Services
 from tunesmith.api.engines import EngineClient
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
@@ -145,7 +145,7 @@ def live_api(
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
-        app = create_api(store, catalog, models, reports, IDS, now, LIMITS)
+        app = create_api(Services(store, catalog, models, reports, IDS, now, LIMITS))
         with serving_api(app, own, connections) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 

@@ -15,6 +15,7 @@ from openai import OpenAI
 from tests.api.conftest import IDS, KEY, LIMITS, LiveApi, now
 from tests.server import listening, serving
 from tunesmith.api.app import create_api
+from tunesmith.api.context import Services
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.datasets.render import Renderer
@@ -235,7 +236,8 @@ def desk_api(
     """An API of its own on the same store."""
     desk = ReportDesk(data_dir / f"reports-{base.name}", api.store.blobs, timeout_s)
     models = ModelDirectory({}, api.shelf)
-    return create_api(api.store, Catalog([base]), models, desk, IDS, now, LIMITS), desk
+    services = Services(api.store, Catalog([base]), models, desk, IDS, now, LIMITS)
+    return create_api(services), desk
 
 
 def test_a_model_that_takes_one_format_refuses_the_other(

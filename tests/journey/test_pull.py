@@ -271,5 +271,8 @@ def test_the_list_says_what_is_here_and_what_it_costs(hub: Hub, data_dir: Path) 
         "cached_input": 0.15,
         "output": 1.2,
     }
+    assert before["small"]["inference_context"] is None
+    assert before["tunesmith-tiny"]["inference_context"] == 2048
     assert pull(hub, data_dir)[0] == 0
     assert listed()["small"]["is_downloaded"]
+    assert listed()["small"]["inference_context"] is not None

@@ -4,11 +4,9 @@ request → request id → route → key → body → store or engine → reply
                              └─ whatever fails → errors.py → envelope
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from tunesmith.api import (
@@ -22,34 +20,21 @@ from tunesmith.api import (
     reports,
     uploads,
 )
-from tunesmith.api.context import ApiLimits, Services
+from tunesmith.api.context import Services
 from tunesmith.api.errors import install_error_handlers
-from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.request_ids import RequestIds
-from tunesmith.api.serving import ModelDirectory
-from tunesmith.domain.ids import Ids
-from tunesmith.domain.models import Catalog
-from tunesmith.store.store import Store
 
 
-def create_api(
-    store: Store,
-    catalog: Catalog,
-    model_directory: ModelDirectory,
-    report_desk: ReportDesk,
-    ids: Ids,
-    clock: Callable[[], datetime],
-    limits: ApiLimits,
-) -> FastAPI:
-    """The application. It owns `model_directory` and `report_desk` and closes them at its end; the
-    store is the caller's."""
+def create_api(services: Services) -> FastAPI:
+    """The application. It owns `services.models` and `services.reports` and closes them at its end;
+    the store is the caller's."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        model_directory.preload()
+        services.models.preload()
         yield
-        await report_desk.close()
-        await model_directory.close()
+        await services.reports.close()
+        await services.models.close()
 
     # Not FastAPI's own document: it doesn't know our bodies. `openapi.py` makes one that does.
     app = FastAPI(
@@ -60,17 +45,8 @@ def create_api(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.services = Services(
-        store,
-        catalog,
-        model_directory,
-        report_desk,
-        ids,
-        clock,
-        limits,
-        CapacityLimiter(limits.max_uploads),
-    )
-    app.add_middleware(RequestIds, ids=ids)
+    app.state.services = services
+    app.add_middleware(RequestIds, ids=services.ids)
     install_error_handlers(app)
     app.include_router(health.router)
     app.include_router(openapi.router)

@@ -1,10 +1,10 @@
 """What routes work with, handed to them by FastAPI.
 
-`app.py` puts one `Services` into the application; a route that takes `ServicesDep` gets it.
+`create_api` puts one `Services` into the application; a route that takes `ServicesDep` gets it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -17,6 +17,8 @@ from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import Catalog
 from tunesmith.store.store import Store
 
+MAX_UPLOADS = 16  # at once
+
 
 @dataclass(frozen=True)
 class ApiLimits:
@@ -24,7 +26,6 @@ class ApiLimits:
     max_upload_total_bytes: int = 8 * 1024**3  # of a file in parts
     max_upload_part_bytes: int = 64 * 1024**2
     max_body_bytes: int = 32 * 1024**2  # of a JSON body
-    max_uploads: int = 16  # at once
     max_prompts: int = 256  # of one request for text completions
     max_request_tokens: int = 2**18  # of all its prompts and all that may be made of them
     max_logprobs: int = 2**18  # in one answer: about a second of work to write them all
@@ -42,7 +43,7 @@ class Services:
     # Threads that take in files. They wait for the network, or join the parts of gigabytes, so
     # they must not be those that all other routes run in; beyond them, uploads wait for one
     # another.
-    upload_threads: CapacityLimiter
+    upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAX_UPLOADS))
 
 
 async def services(request: Request) -> Services:

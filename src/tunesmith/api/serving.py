@@ -108,10 +108,8 @@ class ModelDirectory:
         return self._source(base).renderer
 
     def context_length(self, base: BaseModel) -> int:
-        """Tokens of prompt and completion together: what the catalogue says, within what the
-        weights allow."""
-        possible = self._source(base).max_positions
-        return min(base.inference_context or possible, possible)
+        """Tokens of prompt and completion together."""
+        return base.inference_limit(self._source(base).max_positions)
 
     def vocab_size(self, base: BaseModel) -> int:
         return self._source(base).vocab_size

@@ -56,6 +56,14 @@ class BaseModel:
     formats: tuple[Mode, ...] = EVERY_MODE  # of training files that it takes
     prices: Prices = Prices()
 
+    def training_limit(self, max_positions: int) -> int:
+        """Tokens of an example: what the entry says, within what the weights allow."""
+        return min(self.training_context or max_positions, max_positions)
+
+    def inference_limit(self, max_positions: int) -> int:
+        """Tokens of prompt and completion together, likewise."""
+        return min(self.inference_context or max_positions, max_positions)
+
 
 @dataclass(frozen=True)
 class TunedModel:

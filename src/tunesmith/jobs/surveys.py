@@ -33,9 +33,8 @@ class SurveyTask:
 
     @classmethod
     def of(cls, blob: str, base: BaseModel, *, max_problems: int, keeps_rows: bool) -> Self:
-        return cls(
-            blob, base.source, base.formats, training_context(base), max_problems, keeps_rows
-        )
+        max_tokens = base.training_limit(read_shape(Path(base.source)).max_positions)
+        return cls(blob, base.source, base.formats, max_tokens, max_problems, keeps_rows)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -68,9 +67,3 @@ class SurveyTask:
                 keeps_rows=self.keeps_rows,
                 watch=watch,
             )
-
-
-def training_context(base: BaseModel) -> int:
-    """Tokens per example: what the catalogue says, within what the weights allow."""
-    possible = read_shape(Path(base.source)).max_positions
-    return min(base.training_context or possible, possible)

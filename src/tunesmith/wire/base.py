@@ -1,11 +1,21 @@
 """What all wire types share: how strict requests are, and how replies and lists look."""
 
 from datetime import datetime
-from typing import Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T", bound=BaseModel)
+
+# Long enough for any id or model name; keeps texts that repeat it short.
+Name = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(max_length=64)],
+        Annotated[str, Field(max_length=512)],
+    ],
+    Field(max_length=16),
+]
 
 
 class Request(BaseModel):

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation
+from tunesmith.wire.base import Metadata, Name
 from tunesmith.wire.chat_messages import ChatMessage, to_messages
-from tunesmith.wire.jobs import Metadata, Name
 from tunesmith.wire.sampling import SamplingRequest, refuse_stream_contradictions
 
 Json = dict[str, Any]  # of fields that are refused as a whole

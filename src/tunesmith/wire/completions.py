@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from tunesmith.domain import errors
-from tunesmith.wire.jobs import Name
+from tunesmith.wire.base import Name
 from tunesmith.wire.sampling import SamplingRequest, refuse_stream_contradictions
 
 DEFAULT_MAX_TOKENS = 16

@@ -17,6 +17,8 @@ from tunesmith.domain.pages import Page
 from tunesmith.domain.plan import BATCH_SIZE, N_EPOCHS, Hyperparameters
 from tunesmith.wire.base import (
     ListReply,
+    Metadata,
+    Name,
     Reply,
     Request,
     unix_seconds,
@@ -28,15 +30,6 @@ MAX_INTEGRATIONS = 5
 
 Number = TypeVar("Number", int, float)
 Auto = Literal["auto"]
-# Long enough for any id or model name; keeps texts that repeat it short.
-Name = Annotated[str, Field(max_length=512)]
-Metadata = Annotated[
-    dict[
-        Annotated[str, Field(max_length=64)],
-        Annotated[str, Field(max_length=512)],
-    ],
-    Field(max_length=16),
-]
 
 
 class HyperparametersRequest(Request):
