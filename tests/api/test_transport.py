@@ -5,6 +5,7 @@ that it happens; where a client must be fast enough to be spared, it looks at it
 """
 
 import asyncio
+import select
 import socket
 import threading
 import time
@@ -16,9 +17,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tests.api import histories
-from tests.api.conftest import LiveApi, LiveEngine, live_api
+from tests.api.conftest import LIMITS, LiveApi, LiveEngine, live_api
 from tests.api.wire import PATIENCE_S, Wire, head, wire_to
 from tests.server import listening, serving_api, url_of
+from tunesmith.api.bodies import FREE_BYTES
+from tunesmith.api.context import MAX_LARGE_BODIES
 from tunesmith.api.streams import EventStream
 from tunesmith.api.transport import (
     MAX_HEAD_BYTES,
@@ -176,6 +179,28 @@ def test_a_client_that_waits_for_the_nod_gets_it(api: LiveApi) -> None:
     with wire_to(api.url) as wire:  # refused without having sent its gigabyte
         huge = [FORM, "Content-Length: 1000000000", "Expect: 100-continue"]
         assert wire.send(head(FILES_LINE, *huge)).answer().status == 413
+
+
+def test_large_bodies_have_one_room_and_small_ones_need_none_of_it(api: LiveApi) -> None:
+    room, size = MAX_LARGE_BODIES * LIMITS.max_body_bytes, LIMITS.max_body_bytes
+    large = head(JOBS_LINE, f"Content-Length: {size}")
+    with ExitStack() as wires:
+        held = [
+            wires.enter_context(wire_to(api.url)).send(large, b" " * (size - 1))
+            for _ in range(room // (size - FREE_BYTES) + 1)
+        ]
+        readable, _, _ = select.select([wire.socket for wire in held], [], [], PATIENCE_S)
+        (refused,) = (wire for wire in held if wire.socket in readable)
+        answer = refused.answer()
+        assert (answer.status, answer.is_envelope()) == (503, True)
+        assert answer.json["error"]["message"].startswith("Too many large requests")
+        with wire_to(api.url) as small:
+            assert small.send(head(JOBS_LINE, "Content-Length: 2"), b"{}").answer().status == 400
+        held.remove(refused)
+        for wire in held:  # those that had found room
+            assert wire.send(b" ").answer().status == 400
+    with wire_to(api.url) as wire:
+        assert wire.send(large, b" " * size).answer().status == 400
 
 
 def test_upgrades_are_declined_by_an_ordinary_answer(api: LiveApi) -> None:

@@ -3,6 +3,9 @@
 FastAPI's own body handling would read without a limit, parse with the standard library (which
 lets through what JSON doesn't have, and fails on deep nesting) and only then validate. Here
 pydantic parses and validates in one go.
+
+A body is held in memory until it is parsed. How long that takes is up to its sender, so large
+bodies have one room together, whatever the number of connections: see `body_room.py`.
 """
 
 import re
@@ -16,6 +19,7 @@ import pydantic_core
 from fastapi import Request
 
 from tunesmith.api import validation
+from tunesmith.api.body_room import BodyRoom
 from tunesmith.api.context import ServicesDep
 from tunesmith.domain import errors
 from tunesmith.wire import base
@@ -24,6 +28,7 @@ T = TypeVar("T", bound=base.Request)
 Refuse = Callable[[Sequence[validation.Finding], Any], errors.InvalidRequest]
 
 MAX_FINDINGS = 1000
+FREE_BYTES = 64 * 1024  # of each body that take none of the room: nearly all requests are smaller
 DUPLICATE = re.compile(r'Detected duplicate key "(.*)" at', re.DOTALL)
 NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
@@ -40,7 +45,7 @@ class JsonBody(Generic[T]):
     refuse: Refuse
 
     async def __call__(self, request: Request, services: ServicesDep) -> T:
-        body = await read_body(request, services.limits.max_body_bytes)
+        body = await read_body(request, services.limits.max_body_bytes, services.body_room)
         try:
             valid = self.kind.model_validate_json(body)
         except pydantic.ValidationError as error:
@@ -61,9 +66,19 @@ def json_body(kind: type[T], refuse: Refuse = validation.refusal) -> JsonBody[T]
     return JsonBody(kind, refuse)
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge."""
-    return b"".join([chunk async for chunk in limited(request, max_bytes)])
+async def read_body(request: Request, max_bytes: int, room: BodyRoom) -> bytes:
+    """The whole body. Raises PayloadTooLarge, Unavailable."""
+    body = bytearray()  # not a list of chunks: one of a single byte takes up forty
+    num_held = 0
+    try:
+        async for chunk in limited(request, max_bytes):
+            body += chunk
+            num_more = max(len(body) - FREE_BYTES, 0) - num_held
+            room.take(num_more)
+            num_held += num_more
+        return bytes(body)
+    finally:
+        room.give_back(num_held)
 
 
 async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:

@@ -6,11 +6,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from tunesmith.api.body_room import BodyRoom
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.domain.ids import Ids
@@ -18,6 +20,7 @@ from tunesmith.domain.models import Catalog
 from tunesmith.store.store import Store
 
 MAX_UPLOADS = 16  # at once
+MAX_LARGE_BODIES = 8  # of the largest size, that are held at once; of smaller ones more
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Services:
     # they must not be those that all other routes run in; beyond them, uploads wait for one
     # another.
     upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAX_UPLOADS))
+
+    @cached_property
+    def body_room(self) -> BodyRoom:
+        return BodyRoom(MAX_LARGE_BODIES * self.limits.max_body_bytes)
 
 
 async def services(request: Request) -> Services:
