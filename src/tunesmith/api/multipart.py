@@ -5,6 +5,7 @@ bytes on to the blob store, wherever in the body the file comes. Between the two
 holds what one network read brought.
 """
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 END_OF_PART = b""
+
+# The parser warns of each form that it can't read: anybody could fill the disk with that.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
