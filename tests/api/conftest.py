@@ -49,6 +49,7 @@ LIMITS = ApiLimits(
     max_upload_total_bytes=2_000_000,
     max_upload_part_bytes=200_000,
     max_body_bytes=100_000,
+    max_commas=40_000,
     max_prompts=16,
     max_request_tokens=8192,
     max_logprobs=4096,

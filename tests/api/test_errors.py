@@ -401,6 +401,20 @@ def test_after_an_item_of_another_list_is_refused(api: LiveApi, http: httpx2.Cli
             "array_above_max_length",
         ),
         (
+            {"messages": [{"role": "user"}] * 2049},
+            "Invalid 'messages': array too long. Expected an array with maximum length 2048, "
+            "but got an array with length 2049 instead.",
+            "messages",
+            "array_above_max_length",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}] * 2049}]},
+            "Invalid 'messages[0].content': array too long. Expected an array with maximum length "
+            "2048, but got an array with length 2049 instead.",
+            "messages[0].content",
+            "array_above_max_length",
+        ),
+        (
             {"stop": 5},
             "Invalid type for 'stop': expected one of a string or an array, "
             "but got an integer instead.",
@@ -606,6 +620,14 @@ def test_a_form_that_can_not_be(
     assert answer.json()["error"]["message"].startswith(message)
 
 
+def test_forms_that_can_not_be_read_leave_nothing_in_the_log(
+    http: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or anybody could fill the disk."""
+    assert http.post(FILES, content=b"garbage", headers=MULTIPART).status_code == 400
+    assert caplog.records == []
+
+
 def test_a_refused_upload_leaves_nothing_behind(api: LiveApi, http: httpx2.Client) -> None:
     before = set(api.store.blobs.written_before(histories.now()))
     for body in (FILE_PART + b"--x--", FILE_PART + b"x" * 2_000_000):
@@ -617,6 +639,16 @@ def test_a_refused_upload_leaves_nothing_behind(api: LiveApi, http: httpx2.Clien
 def test_a_body_beyond_the_limit_is_refused(http: httpx2.Client, path: str) -> None:
     answer = http.post(path, content=b" " * (LIMITS.max_body_bytes + 1))
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", [JOBS, CHAT, COMPLETIONS])
+def test_a_body_of_too_many_values_is_refused(http: httpx2.Client, path: str) -> None:
+    """However few bytes they take."""
+    body = b'{"prompt":[' + b"1," * (LIMITS.max_commas + 1) + b"1]}"
+    assert len(body) < LIMITS.max_body_bytes
+    answer = http.post(path, content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("The JSON body has too many values")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class ApiLimits:
     max_upload_total_bytes: int = 8 * 1024**3  # of a file in parts
     max_upload_part_bytes: int = 64 * 1024**2
     max_body_bytes: int = 32 * 1024**2  # of a JSON body
+    max_commas: int = 2**19  # in a JSON body: twice the token ids that a request may have
     max_prompts: int = 256  # of one request for text completions
     max_request_tokens: int = 2**18  # of all its prompts and all that may be made of them
     max_logprobs: int = 2**18  # in one answer: about a second of work to write them all

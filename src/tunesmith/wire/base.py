@@ -1,9 +1,10 @@
 """What all wire types share: how strict requests are, and how replies and lists look."""
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -29,6 +30,21 @@ class Request(BaseModel):
         hide_input_in_errors=True,
         protected_namespaces=(),
     )
+
+
+def at_most(max_length: int) -> BeforeValidator:
+    """For a list of models: refuses a longer one before any of its items is looked at. Pydantic's
+    own `max_length` refuses it when all of them have been made, 17 µs each."""
+
+    def refuse_longer(value: Any) -> Any:  # Any: nothing is checked yet
+        if isinstance(value, list) and len(value) > max_length:
+            raise PydanticKnownError(
+                "too_long",
+                {"field_type": "List", "max_length": max_length, "actual_length": len(value)},
+            )
+        return value
+
+    return BeforeValidator(refuse_longer)
 
 
 class Reply(BaseModel):

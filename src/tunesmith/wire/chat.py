@@ -12,8 +12,8 @@ from pydantic import Field
 
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation
-from tunesmith.wire.base import Metadata, Name
-from tunesmith.wire.chat_messages import ChatMessage, to_messages
+from tunesmith.wire.base import Metadata, Name, at_most
+from tunesmith.wire.chat_messages import MAX_MESSAGES, ChatMessage, to_messages
 from tunesmith.wire.sampling import SamplingRequest, refuse_stream_contradictions
 
 Json = dict[str, Any]  # of fields that are refused as a whole
@@ -39,7 +39,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 
 
 class ChatRequest(SamplingRequest):
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1), at_most(MAX_MESSAGES)]
     model: Name
 
     # What the sampler honours, beside what text completions have too.

@@ -9,7 +9,10 @@ from pydantic import Field
 
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Message, Role, ToolCall
-from tunesmith.wire.base import Request
+from tunesmith.wire.base import Request, at_most
+
+MAX_MESSAGES = 2048
+MAX_PARTS = 2048  # of one message; tool calls too
 
 
 class TextPart(Request):
@@ -17,7 +20,7 @@ class TextPart(Request):
     text: str
 
 
-Content = str | Annotated[list[TextPart], Field(min_length=1)]
+Content = str | Annotated[list[TextPart], Field(min_length=1), at_most(MAX_PARTS)]
 
 
 class InstructionMessage(Request):
@@ -50,7 +53,7 @@ class AssistantMessage(Request):
     content: Content | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: list[ToolCallRequest] | None = None
+    tool_calls: Annotated[list[ToolCallRequest], at_most(MAX_PARTS)] | None = None
     function_call: FunctionCallRequest | None = None
     audio: None = None
     annotations: list[Any] | None = None  # Any: of a reply; there is nothing in it for a model
