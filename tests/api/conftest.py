@@ -125,9 +125,10 @@ def live_api(
     engine_url: str,
     wait_s: float = 20.0,
     more_bases: Sequence[BaseModel] = (),
+    unserved_bases: Sequence[BaseModel] = (),
     connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
 ) -> Iterator[LiveApi]:
-    """`more_bases` are served by the same engine as `base_folder`."""
+    """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none."""
     source = str(base_folder)
     catalog = Catalog(
         [
@@ -137,11 +138,13 @@ def live_api(
             BaseModel("chat-only", source, routes=(Mode.CHAT,)),
             BaseModel("text-only", source, routes=(Mode.COMPLETIONS,)),
             *more_bases,
+            *unserved_bases,
         ]
     )
     client = EngineClient(engine_url, ENGINE_TOKEN, base_name=BASE_NAME, wait_s=wait_s)
     shelf = AdapterShelf(data_dir / "adapters")
-    engines = dict.fromkeys(catalog.sources(), client)
+    unserved = {base.source for base in unserved_bases}
+    engines = {source: client for source in catalog.sources() if source not in unserved}
     models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)

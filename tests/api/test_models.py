@@ -1,5 +1,7 @@
 """Models through the official SDK (behaviour reference, section 14)."""
 
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx2
@@ -8,8 +10,8 @@ import pytest
 from openai import OpenAI
 
 from tests.api import histories
-from tests.api.conftest import IDS, LiveApi
-from tunesmith.domain.models import TunedModel
+from tests.api.conftest import IDS, KEY, LiveApi, live_api
+from tunesmith.domain.models import BaseModel, TunedModel
 
 
 @pytest.fixture
@@ -69,6 +71,22 @@ def test_a_deleted_model_is_gone_and_its_weights_are_needed_no_more(
             "param": "model",
             "code": "model_not_found",
         }
+
+
+def test_a_model_that_no_engine_serves_is_deleted_all_the_same(
+    base_folder: Path, tmp_path: Path
+) -> None:
+    """It said 503, with the model gone."""
+    elsewhere = BaseModel("elsewhere", str(tmp_path / "weights"))
+    with live_api(base_folder, tmp_path, "http://127.0.0.1:9", unserved_bases=[elsewhere]) as api:
+        job = replace(histories.new_job(api), base_model="elsewhere")
+        api.store.jobs.create(job, [])
+        (tuned,) = histories.succeeded(api, job.id, [IDS.adapter()])
+        answer = httpx2.delete(
+            f"{api.url}/v1/models/{tuned.name}", headers={"authorization": f"Bearer {KEY}"}
+        )
+        assert (answer.status_code, answer.json()["deleted"]) == (200, True)
+        assert api.store.tuned_models.find(api.caller.scope, tuned.name) is None
 
 
 @pytest.mark.parametrize("name", ["tiny", "gpt-4o-mini"])

@@ -51,9 +51,7 @@ async def delete_model(
     name: str, request: Request, caller: CallerDep, services: ServicesDep
 ) -> DeletedReply:
     model = await run_in_threadpool(_delete, request, services, caller, name)
-    adapter = services.models.adapter(model)
-    assert adapter is not None, "only tuned models can be deleted"
-    await services.models.engine(model.base).forget_adapter(adapter.id)
+    await services.models.forget(model)
     return model_deleted_reply(name)
 
 

@@ -136,6 +136,12 @@ class ModelDirectory:
         # The engine may run in another folder than we do.
         return Adapter(adapter_id, self._shelf.path(adapter_id).resolve())
 
+    async def forget(self, model: ServedModel) -> None:
+        """Has the engine, if there is one, drop a tuned model that was deleted."""
+        engine = self._engines.get(model.base.source)
+        if engine is not None and model.tuned is not None:
+            await engine.forget_adapter(model.tuned.adapter_id)
+
     async def when_here(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What `work` gives, done in a thread: at once, or after the download that it asks for.
 
