@@ -33,13 +33,16 @@ def task_accuracies(module: nn.Module, tokenizer: Tokenizer, seed: int) -> dict[
         replies = answer(module, tokenizer, prompts, max_tokens=MAX_TASK_TOKENS)
         return list(zip(tasks, replies, strict=True))
 
-    extracted = ask(lambda rng: extraction.extraction(rng, held_out=True))
-    result["extraction: is JSON with the keys asked for"] = _share(
-        _has_keys(_parsed(reply), _expected(task)) for task, reply in extracted
-    )
-    result["extraction: every value right"] = _share(
-        _is_same(_parsed(reply), _expected(task)) for task, reply in extracted
-    )
+    for name, held_out in (("familiar wording", False), ("new wording", True)):
+        extracted = ask(
+            lambda rng, held_out=held_out: extraction.extraction(rng, held_out=held_out)
+        )  # type: ignore[misc]
+        result[f"extraction, {name}: is JSON with the keys asked for"] = _share(
+            _has_keys(_parsed(reply), _expected(task)) for task, reply in extracted
+        )
+        result[f"extraction, {name}: every value right"] = _share(
+            _is_same(_parsed(reply), _expected(task)) for task, reply in extracted
+        )
 
     for name, held_out in (("familiar request", False), ("new request", True)):
         called = ask(lambda rng, held_out=held_out: tool_calls.call_task(rng, held_out=held_out))  # type: ignore[misc]

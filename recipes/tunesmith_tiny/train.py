@@ -48,7 +48,7 @@ STAGES = (
     Stage(MOSTLY_PLAIN, num_steps=3_150, peak_lr=2e-3),
     Stage(MANY_VOICES, num_steps=2_200, peak_lr=2e-3),
     Stage(MANY_QUESTIONS, num_steps=900, peak_lr=1.2e-3),
-    Stage(MANY_TASKS, num_steps=5_400, peak_lr=1.5e-3, batch_tokens=512, decay_share=1 / 2),
+    Stage(MANY_TASKS, num_steps=2_600, peak_lr=1.5e-3, batch_tokens=2_048, decay_share=0.55),
 )
 
 
