@@ -1,8 +1,8 @@
 """A trainer is killed at any instant, and what is left is what an undisturbed run leaves.
 
 An undisturbed run is watched first: its durable writes are where the deaths strike. A default run
-strikes at least 20 times: each kind of write, and four times by the clock. `make check-long` strikes
-200 times and draws its points anew each time; the seed is in the names of the tests.
+strikes at least 20 times: each kind of write, and four times by the clock. `make check-long`
+strikes 200 times and draws its points anew each time; the seed is in the names of the tests.
 """
 
 import os
