@@ -112,6 +112,36 @@ curl $OPENAI_BASE_URL/chat/completions \
     "stream": '$STREAM'
   }'
 """
+CREATE_UPLOAD = """
+curl $OPENAI_BASE_URL/uploads \\
+  -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer $OPENAI_API_KEY" \\
+  -d '{
+    "purpose": "fine-tune",
+    "filename": "mydata.jsonl",
+    "bytes": '$BYTES',
+    "mime_type": "text/jsonl",
+    "expires_after": {"anchor": "created_at", "seconds": 3600}
+  }'
+"""
+ADD_PART = """
+curl $OPENAI_BASE_URL/uploads/$UPLOAD/parts \\
+  -H "Authorization: Bearer $OPENAI_API_KEY" \\
+  -F data="@mydata.jsonl"
+"""
+COMPLETE_UPLOAD = """
+curl $OPENAI_BASE_URL/uploads/$UPLOAD/complete \\
+  -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer $OPENAI_API_KEY" \\
+  -d '{"part_ids": ["'$PART'"]}'
+"""
+CANCEL_UPLOAD = 'curl -X POST $OPENAI_BASE_URL/uploads/$UPLOAD/cancel -u ":$OPENAI_API_KEY"'
+COMPLETION = """
+curl $OPENAI_BASE_URL/completions \\
+  -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer $OPENAI_API_KEY" \\
+  -d '{"model": "'$MODEL'", "prompt": "Say this is a test", "max_tokens": 7, "temperature": 0}'
+"""
 
 
 def get(path: str) -> str:
@@ -183,6 +213,23 @@ def test_chat(shell: Shell, job: Mapping[str, Any]) -> None:
     stream = shell.text(CHAT, MODEL=job["fine_tuned_model"], STREAM="true")
     assert stream.startswith("data: {")
     assert stream.endswith("data: [DONE]\n\n")
+
+
+def test_completion(shell: Shell, job: Mapping[str, Any]) -> None:
+    answer = shell.json(COMPLETION, MODEL=job["fine_tuned_model"])
+    assert answer["object"] == "text_completion"
+    assert answer["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+def test_upload(shell: Shell) -> None:
+    size = str((shell.folder / "mydata.jsonl").stat().st_size)
+    upload_id = shell.json(CREATE_UPLOAD, BYTES=size)["id"]
+    part_id = shell.json(ADD_PART, UPLOAD=upload_id)["id"]
+    done = shell.json(COMPLETE_UPLOAD, UPLOAD=upload_id, PART=part_id)
+    assert (done["status"], done["file"]["bytes"]) == ("completed", int(size))
+    assert done["file"]["expires_at"] == done["file"]["created_at"] + 3600
+    other_id = shell.json(CREATE_UPLOAD, BYTES=size)["id"]
+    assert shell.json(CANCEL_UPLOAD, UPLOAD=other_id)["status"] == "cancelled"
 
 
 def test_refused_request_still_shows_its_envelope(shell: Shell) -> None:
