@@ -261,9 +261,6 @@ def test_the_models_of_our_tests_have_the_tokens_of_transformers(
     compare_whole(make_model(tmp_path, kind))
 
 
-@pytest.mark.skipif(
-    not (TINY / "tokenizer.json").exists(), reason="tunesmith-tiny isn't in the package yet"
-)
 def test_tunesmith_tiny_has_the_tokens_of_transformers() -> None:
     compare_whole(TINY)
 

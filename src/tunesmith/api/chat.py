@@ -18,7 +18,7 @@ from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import ApiLimits, Services, ServicesDep
 from tunesmith.api.engine_messages import EngineRequest, Piece
-from tunesmith.api.generation import Generation, complete, events, refuse_many_logprobs
+from tunesmith.api.generation import Generation, complete, events, head_of, refuse_many_logprobs
 from tunesmith.api.serving import model_for
 from tunesmith.api.streams import EventStream, unless_disconnected
 from tunesmith.domain import errors
@@ -79,12 +79,7 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
         n=body.n or 1,
         adapter=services.models.adapter(model),
     )
-    head = Head(
-        id=services.ids.chat_completion(),
-        created=int(services.clock().timestamp()),
-        model=model.name,
-        system_fingerprint=services.models.fingerprint(model),
-    )
+    head = head_of(services, services.ids.chat_completion(), model)
     writer = LogprobWriter(renderer)
 
     def logprobs(tokens: Sequence[ScoredToken]) -> Json | None:

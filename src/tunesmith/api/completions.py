@@ -22,7 +22,7 @@ from tunesmith.api.bodies import json_body
 from tunesmith.api.choices import Choices
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.engine_messages import EngineRequest, Piece
-from tunesmith.api.generation import Generation, complete, events
+from tunesmith.api.generation import Generation, complete, events, head_of
 from tunesmith.api.prompts import Bounds, Prompt, encoded, refuse_many_prompts
 from tunesmith.api.serving import model_for
 from tunesmith.api.streams import EventStream, unless_disconnected
@@ -101,12 +101,7 @@ def prepare(services: Services, caller: Caller, body: CompletionRequest) -> Prep
     scoring, completing = _ways(body, params, renderer)
     return Prepared(
         body,
-        Head(
-            id=services.ids.completion(),
-            created=int(services.clock().timestamp()),
-            model=model.name,
-            system_fingerprint=services.models.fingerprint(model),
-        ),
+        head_of(services, services.ids.completion(), model),
         prompts,
         Choices(prompts, renderer, bool(body.echo), body.logprobs is not None),
         scoring=generation(scoring, n=1) if scoring else None,

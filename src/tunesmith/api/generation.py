@@ -9,12 +9,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from tunesmith.api.context import Services
 from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
 from tunesmith.api.engines import EngineClient
 from tunesmith.api.errors import envelope
+from tunesmith.api.serving import ServedModel
 from tunesmith.domain import errors
 from tunesmith.domain.generation import TokenUsage
-from tunesmith.wire.generation import END_OF_STREAM, server_sent
+from tunesmith.wire.generation import END_OF_STREAM, Head, server_sent
 
 MAX_SEQUENCES = 256  # that one answer keeps an engine busy with; its other requests wait
 
@@ -27,6 +29,16 @@ WriteUsage = Callable[[TokenUsage], bytes]
 class Generation:
     engine: EngineClient
     requests: tuple[EngineRequest, ...]
+
+
+def head_of(services: Services, id: str, model: ServedModel) -> Head:
+    """What all parts of an answer begin with."""
+    return Head(
+        id=id,
+        created=int(services.clock().timestamp()),
+        model=model.name,
+        system_fingerprint=services.models.fingerprint(model),
+    )
 
 
 async def complete(generation: Generation) -> tuple[list[list[Piece]], TokenUsage]:

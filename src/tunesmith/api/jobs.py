@@ -17,7 +17,7 @@ from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.idempotency import OnceDep
-from tunesmith.api.serving import ServedModel, find_model
+from tunesmith.api.serving import trainable_model
 from tunesmith.domain import errors
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import Job, JobStatus, NewEvent
@@ -115,18 +115,6 @@ def list_checkpoints(
     return checkpoint_list_reply(services.store.checkpoints.page(job.id, limit=limit, after=after))
 
 
-def trainable_model(services: Services, caller: Caller, name: str) -> ServedModel:
-    """The model that jobs may start from. Raises InvalidRequest."""
-    model = find_model(services.store, services.catalog, caller.scope, name)
-    if model is None:
-        raise errors.InvalidRequest(
-            f"Model {name} is not available for fine-tuning or does not exist.",
-            param="model",
-            code="model_not_available",
-        )
-    return model
-
-
 def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
     """The job that a request asks for, not stored yet. Raises InvalidRequest."""
     method = body.asked_method()
@@ -138,7 +126,7 @@ def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
         if body.validation_file is not None
         else None
     )
-    model = trainable_model(services, caller, body.model)
+    model = trainable_model(services.store, services.catalog, caller.scope, body.model)
     return Job(
         id=services.ids.job(),
         organization_id=caller.organization.id,

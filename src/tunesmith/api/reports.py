@@ -14,8 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.files import find_file
-from tunesmith.api.jobs import trainable_model
-from tunesmith.api.serving import ServedModel
+from tunesmith.api.serving import ServedModel, trainable_model
 from tunesmith.domain import errors
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.plan import MIN_EXAMPLES, Hyperparameters, TrainingPlan, resolve
@@ -73,7 +72,9 @@ async def _asked(
             "'fine-tune' have a report.",
             param="file_id",
         )
-    served = await run_in_threadpool(trainable_model, services, caller, model)
+    served = await run_in_threadpool(
+        trainable_model, services.store, services.catalog, caller.scope, model
+    )
     await services.models.when_here(services.models.renderer, served.base)
     return file, served
 

@@ -209,6 +209,18 @@ def model_for(store: Store, catalog: Catalog, scope: Scope, name: str, mode: Mod
     return model
 
 
+def trainable_model(store: Store, catalog: Catalog, scope: Scope, name: str) -> ServedModel:
+    """The model that jobs may start from by `name`. Raises InvalidRequest."""
+    model = find_model(store, catalog, scope, name)
+    if model is None:
+        raise errors.InvalidRequest(
+            f"Model {name} is not available for fine-tuning or does not exist.",
+            param="model",
+            code="model_not_available",
+        )
+    return model
+
+
 def find_model(store: Store, catalog: Catalog, scope: Scope, name: str) -> ServedModel | None:
     """The model that `name` means to callers of this scope."""
     base = catalog.find(name)

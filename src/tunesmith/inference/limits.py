@@ -15,6 +15,7 @@ class EngineLimits:
     max_waiting: int = 1024  # that may queue behind them
     max_step_tokens: int = 1024  # computed in one step, of all sequences together
     num_adapter_slots: int = 32  # the base model's slot 0 comes on top
+    max_logits: int = 2**24  # at once, for prompt logprobs: 64 MiB in float32
 
     def __post_init__(self) -> None:
         # With these three nothing that was accepted can wait for ever.

@@ -22,8 +22,6 @@ from tunesmith.inference.sequence import Sequence
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import AdapterSpans, LoraAdapter
 
-MAX_LOGITS = 2**24  # at once, for prompt logprobs: 64 MiB in float32
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -55,6 +53,7 @@ class Runner:
     ) -> None:
         self._decoder = decoder
         self._slots = slots
+        self._max_logits = limits.max_logits
         self._memory = PagedMemory(
             decoder.shape,
             limits.num_blocks,
@@ -132,7 +131,7 @@ class Runner:
 
     def _tell(self, hidden: Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprobs]:
         """In parts: all logits of a long prompt might be more than the whole cache."""
-        size = max(1, MAX_LOGITS // self._decoder.shape.vocab_size)
+        size = max(1, self._max_logits // self._decoder.shape.vocab_size)
         told: list[TokenLogprobs] = []
         for start in range(0, len(token_ids), size):
             part = token_ids[start : start + size]

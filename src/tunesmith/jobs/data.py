@@ -81,16 +81,23 @@ def survey_files(
     run_folder: Path,
     max_problems: int,
     watch: Callable[[], None],
+    inline_bytes: int = INLINE_BYTES,
 ) -> JobFiles:
-    """Raises InvalidTrainingData; if both files can't be used, the training file's error, with
-    what is wrong in the other among its notes."""
+    """Files of more than `inline_bytes` are surveyed in a process of their own.
+
+    Raises InvalidTrainingData; if both files can't be used, the training file's error, with what
+    is wrong in the other among its notes.
+    """
     parent = run_folder / ROWS_FOLDER
     sweep_unfinished(parent)
     surveyed = []
     for file_id, blob, param in _files_of(job):
         task = SurveyTask.of(blob, base, max_problems=max_problems, keeps_rows=True)
         folder = parent / f"{param}-{task.key()}"
-        survey = read_survey(folder) or _made(task, blobs, folder, watch)
+        survey = read_survey(folder)
+        if survey is None:
+            is_large = blobs.size(blob) > inline_bytes
+            survey = (survey_apart if is_large else SurveyTask.run)(task, blobs, folder, watch)
         surveyed.append(Surveyed(file_id, param, folder, survey))
     _raise_all([refusal for file in surveyed if (refusal := file.refusal())])
     training, *others = surveyed
@@ -124,12 +131,6 @@ def _files_of(job: Job) -> Iterator[tuple[str, str, str]]:
     yield job.training_file_id, job.training_blob, TRAINING
     if job.validation_file_id is not None and job.validation_blob is not None:
         yield job.validation_file_id, job.validation_blob, VALIDATION
-
-
-def _made(task: SurveyTask, blobs: Blobs, folder: Path, watch: Callable[[], None]) -> Survey:
-    if blobs.size(task.blob) > INLINE_BYTES:
-        return survey_apart(task, blobs, folder, watch)
-    return task.run(blobs, folder, watch)
 
 
 def _overlap(lines: Lines) -> list[str]:

@@ -33,16 +33,6 @@ from tunesmith.modeling.lora import LoraAdapter
 KINDS: list[Kind] = ["llama", "qwen2", "qwen3"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def decoder(folder: Path) -> Decoder:
-    return load_small(folder)
-
-
 def tokens(answers: list[list[Delta]]) -> list[list[int]]:
     """Of requests with one choice each."""
     return [list(answer[0].token_ids) for answer in answers]

@@ -14,13 +14,10 @@ from tests.unit.inference.builders import (
     a_trained_adapter,
     an_engine,
     greedy,
-    load_small,
-    make_small,
     random_prompts,
 )
 from tunesmith.domain import errors
 from tunesmith.domain.generation import SamplingParams, TokenLogprobs
-from tunesmith.inference import runner
 from tunesmith.inference.adapter_slots import KnownAdapter
 from tunesmith.inference.engine import Delta, Engine, Request
 from tunesmith.inference.logprobs import HOPELESS, tell
@@ -30,16 +27,6 @@ from tunesmith.modeling.lora import LoraAdapter
 
 TOLERANCE = 1e-4  # of a log-probability; float32 sums in other orders differ by about 1e-6
 PROMPT = random_prompts([21])[0]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def decoder(folder: Path) -> Decoder:
-    return load_small(folder)
 
 
 @torch.inference_mode()
@@ -107,14 +94,12 @@ def test_logprobs_are_raw_whatever_bends_the_sampling(folder: Path, decoder: Dec
         check(token.logprobs, 9, logprobs[position - 1], 1)
 
 
-def test_prompt_logprobs_do_not_depend_on_chunks_cache_or_preemption(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prompt_logprobs_do_not_depend_on_chunks_cache_or_preemption(folder: Path) -> None:
     """They need every token computed, and fill the cache for others all the same; the head is
     applied to parts of the prompt."""
     expected = answer(an_engine(folder), PROMPT, max_tokens=1, prompt_logprobs=1).prompt_logprobs
-    monkeypatch.setattr(runner, "MAX_LOGITS", 3 * VOCAB_SIZE)
-    engine = an_engine(folder, max_context=64, num_blocks=16, block_size=4, max_step_tokens=16)
+    small = {"max_context": 64, "num_blocks": 16, "block_size": 4, "max_step_tokens": 16}
+    engine = an_engine(folder, **small, max_logits=3 * VOCAB_SIZE)
     for _ in range(2):
         found = answer(engine, PROMPT, max_tokens=1, prompt_logprobs=1)
         assert found.sequence.num_cached_tokens == 0

@@ -9,7 +9,6 @@ from tests.unit.inference.builders import (
     a_trained_adapter,
     an_engine,
     greedy,
-    make_small,
     random_prompts,
 )
 from tunesmith.domain.generation import SamplingParams
@@ -18,11 +17,6 @@ from tunesmith.inference.engine import Delta, Engine, Request
 
 BLOCK_SIZE = 16
 PROMPT = random_prompts([70])[0]  # four full blocks and six tokens
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small(tmp_path_factory.mktemp("model"))
 
 
 def answer(engine: Engine, request: Request) -> Delta:

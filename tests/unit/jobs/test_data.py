@@ -18,7 +18,6 @@ from tunesmith.domain.errors import InvalidTrainingData, LeaseLost, UnsupportedM
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job
 from tunesmith.domain.models import BaseModel, Mode
-from tunesmith.jobs import data
 from tunesmith.jobs.data import ROWS_FOLDER, JobFiles, check_files, survey_files
 from tunesmith.store.blobs import file_blob_key
 from tunesmith.store.store import Store, open_store
@@ -41,9 +40,13 @@ def base(tmp_path: Path) -> BaseModel:
 class Visit:
     """One worker's look at the job's files; `num_chunks`: how much it had to do."""
 
-    def __init__(self, store: Store, job: Job, base: BaseModel, run_folder: Path) -> None:
+    def __init__(
+        self, store: Store, job: Job, base: BaseModel, run_folder: Path, **options: int
+    ) -> None:
         self.num_chunks = 0
-        self.files: JobFiles = survey_files(store.blobs, job, base, run_folder, 20, self._watch)
+        self.files: JobFiles = survey_files(
+            store.blobs, job, base, run_folder, 20, self._watch, **options
+        )
 
     def _watch(self) -> None:
         self.num_chunks += 1
@@ -158,42 +161,37 @@ def test_a_model_that_only_chats_refuses_pairs(
 
 
 def test_a_large_file_is_surveyed_apart_with_the_same_result(
-    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, base: BaseModel, tmp_path: Path
 ) -> None:
     """So that a file of 50 MB doesn't hold up the job that trains meanwhile."""
     job = job_with(store, PAIRS, [{"prompt": "b", "completion": "c"}])
     inline = Visit(store, job, base, tmp_path / "inline")
-    monkeypatch.setattr(data, "INLINE_BYTES", 0)
-    apart = Visit(store, job, base, tmp_path / "apart")
+    apart = Visit(store, job, base, tmp_path / "apart", inline_bytes=0)
     assert apart.rows == inline.rows
     assert apart.files.training.survey == inline.files.training.survey
     assert Visit(store, job, base, tmp_path / "apart").num_chunks == 0
 
 
 def test_a_process_is_ended_when_nobody_wants_its_work(
-    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, base: BaseModel, tmp_path: Path
 ) -> None:
     def unwanted() -> None:
         raise LeaseLost("cancelled")
 
-    monkeypatch.setattr(data, "INLINE_BYTES", 0)
     job = job_with(store, PAIRS)
     with pytest.raises(LeaseLost):
-        survey_files(store.blobs, job, base, tmp_path / "run", 20, unwanted)
+        survey_files(store.blobs, job, base, tmp_path / "run", 20, unwanted, inline_bytes=0)
     assert not list((tmp_path / "run").glob(f"{ROWS_FOLDER}/training*"))
 
 
-def test_a_refusal_comes_out_of_the_process(
-    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data, "INLINE_BYTES", 0)
+def test_a_refusal_comes_out_of_the_process(store: Store, base: BaseModel, tmp_path: Path) -> None:
     (Path(base.source) / "tokenizer.json").unlink()
     with pytest.raises(UnsupportedModel, match="has no tokenizer"):
-        Visit(store, job_with(store, PAIRS), base, tmp_path / "run")
+        Visit(store, job_with(store, PAIRS), base, tmp_path / "run", inline_bytes=0)
 
 
 def test_a_process_that_is_killed_is_an_error_of_its_own(
-    store: Store, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, base: BaseModel, tmp_path: Path
 ) -> None:
     """By the kernel, for lack of memory, say: the attempt ends as if the trainer had died."""
 
@@ -203,10 +201,9 @@ def test_a_process_that_is_killed_is_an_error_of_its_own(
                 if b"survey_process" in Path(f"/proc/{process_id}/cmdline").read_bytes():
                     os.kill(process_id, signal.SIGKILL)
 
-    monkeypatch.setattr(data, "INLINE_BYTES", 0)
     job = job_with(store, PAIRS * 2000)
     with pytest.raises(ChildProcessError, match="status -9"):
-        survey_files(store.blobs, job, base, tmp_path / "run", 20, kill)
+        survey_files(store.blobs, job, base, tmp_path / "run", 20, kill, inline_bytes=0)
 
 
 def test_a_bad_file_is_found_before_there_is_a_tokenizer(store: Store, tmp_path: Path) -> None:
