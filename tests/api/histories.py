@@ -114,7 +114,7 @@ def _checkpoint(
     job = _job(api, lease.job_id)
     naming = (job.base_model, api.caller.organization.name, job.suffix, adapter_id)
     tuned = TunedModel(
-        name=tuned_name(*naming) if is_last else checkpoint_name(*naming, step),
+        name=checkpoint_name(tuned_name(*naming), None if is_last else step),
         organization_id=job.organization_id,
         project_id=job.project_id,
         base_model=job.base_model,

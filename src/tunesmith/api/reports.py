@@ -16,8 +16,9 @@ from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.files import find_file
 from tunesmith.api.serving import ServedModel, trainable_model
 from tunesmith.domain import errors
+from tunesmith.domain.eras import MIN_EXAMPLES, Era
 from tunesmith.domain.files import FilePurpose, StoredFile
-from tunesmith.domain.plan import MIN_EXAMPLES, Hyperparameters, TrainingPlan, resolve
+from tunesmith.domain.plan import Hyperparameters, TrainingPlan, resolve
 from tunesmith.domain.surveys import TRAINING, Survey
 from tunesmith.domain.tenancy import Caller
 from tunesmith.modeling.shape import read_shape
@@ -80,7 +81,7 @@ async def _asked(
 
 
 def _reply(file: StoredFile, model: ServedModel, survey: Survey) -> FileReportReply:
-    problems = survey.all_problems(file.id, MIN_EXAMPLES)
+    problems = survey.all_problems(file.id, MIN_EXAMPLES[Era.JOBS])
     plan = None if problems else _plan(model, survey)
     return report_reply(
         Report(

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 from tunesmith.datasets.chat_line import parse_chat
 from tunesmith.datasets.json_lines import BadLine, parse_line, read_lines, shown
 from tunesmith.datasets.pair_line import PAIR_KEYS, parse_pair
+from tunesmith.domain.eras import MIN_EXAMPLES, Era
 from tunesmith.domain.examples import Example
 from tunesmith.domain.models import EVERY_MODE, Mode
-from tunesmith.domain.plan import MIN_EXAMPLES
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Flaw, Problem, as_a_whole, refusal
 
 UNEXPECTED_FORMAT = (
@@ -114,7 +114,7 @@ def checked_examples(
     *,
     file_id: str,
     param: str = TRAINING,
-    min_examples: int = MIN_EXAMPLES,
+    min_examples: int = MIN_EXAMPLES[Era.JOBS],
     formats: Collection[Mode] = EVERY_MODE,
     max_reported: int = 20,
 ) -> Iterator[Example]:

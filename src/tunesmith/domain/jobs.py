@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from tunesmith.domain.eras import Era
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.plan import Hyperparameters, TrainingPlan
 
@@ -71,6 +72,7 @@ class Job:
     training_blob: str
     validation_file_id: str | None
     validation_blob: str | None
+    era: Era = Era.JOBS  # whose API made it: decides the model's name and the result file
     parent_adapter_id: str | None = None  # of the `ft:` model that is trained further
     plan: TrainingPlan | None = None
     estimated_finish: datetime | None = None
@@ -94,7 +96,8 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True)
 class NewEvent:
-    """An event about to be written; the store adds id, position and time.
+    """An event about to be written; the store adds id, position and time. Events are told by
+    the API of their `era`, in its own words; those without one by both.
 
     `once` names what must be told only once in a job's life, such as a step's metrics: work that
     is repeated after a crash tells the same again, and the store leaves out what is already there.
@@ -105,6 +108,7 @@ class NewEvent:
     type: EventType = EventType.MESSAGE
     data: Mapping[str, Any] | None = field(default_factory=dict)
     once: str | None = None
+    era: Era | None = Era.JOBS
 
 
 @dataclass(frozen=True)

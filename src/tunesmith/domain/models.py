@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from tunesmith.domain import errors
 
-MAX_SUFFIX_LENGTH = 64
+MAX_SUFFIX_LENGTH = 64  # of jobs
+MAX_FINE_TUNE_SUFFIX_LENGTH = 40  # of the first era
 
 
 class Mode(StrEnum):
@@ -124,8 +125,16 @@ def tuned_name(base_model: str, organization: str, suffix: str | None, adapter_i
     return f"ft:{base_model}:{organization}:{clean_suffix(suffix) if suffix else ''}:{adapter_id}"
 
 
-def checkpoint_name(
-    base_model: str, organization: str, suffix: str | None, adapter_id: str, step: int
+def fine_tune_name(
+    base_model: str, organization: str, suffix: str | None, made_at: datetime
 ) -> str:
-    """The name of a checkpoint that isn't its job's last one."""
-    return f"{tuned_name(base_model, organization, suffix, adapter_id)}:ckpt-step-{step}"
+    """The first era's `{base}:ft-{organisation}:{suffix}-{YYYY-MM-DD-HH-MM-SS}`, in UTC; without a
+    suffix the time follows the organisation."""
+    owner = f"{organization}:{clean_suffix(suffix)}" if suffix else organization
+    return f"{base_model}:ft-{owner}-{made_at.astimezone(UTC):%Y-%m-%d-%H-%M-%S}"
+
+
+def checkpoint_name(model_name: str, step: int | None) -> str:
+    """The name of the checkpoint at `step` of a job whose model would be called `model_name`;
+    without a step, that of the model."""
+    return model_name if step is None else f"{model_name}:ckpt-step-{step}"

@@ -9,13 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from tunesmith.domain.classification import Classification, ClassTokens
+from tunesmith.domain.eras import Era
+
 # OpenAI's ranges (behaviour reference, section 11).
-MIN_EXAMPLES = 10
 N_EPOCHS = range(1, 51)
 BATCH_SIZE = range(1, 257)
 
 # The multiplier OpenAI shows for gpt-4o-mini when the client leaves it open.
 AUTO_LEARNING_RATE_MULTIPLIER = 1.8
+# The first era multiplied another rate, that of the base model's pre-training. What its most
+# usual multiplier, 0.1, stands for is the multiplier above.
+FINE_TUNES_MULTIPLIER = 18.0
+# Its rule for a multiplier that was left open: up to so many examples per step, the multiplier.
+FINE_TUNES_AUTO_MULTIPLIERS = ((31, 0.1), (math.inf, 0.2))
 
 TARGET_MODULES = (
     "q_proj",
@@ -30,11 +37,24 @@ TARGET_MODULES = (
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """As asked for; None is OpenAI's "auto"."""
+    """As asked for; None is OpenAI's "auto". The multiplier is in the unit of today's jobs,
+    whichever era's API it came by."""
 
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
+    prompt_loss_weight: float = 0.0
+    classification: Classification | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        classification = value.get("classification")
+        return cls(
+            **{
+                **value,
+                "classification": classification and Classification.from_json(classification),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,8 @@ class TrainingPlan:
     valid_interval: int = 10  # steps between validations on a small batch
     valid_batch_size: int = 8  # examples of that small batch
     kept_checkpoints: int = 3
+    prompt_loss_weight: float = 0.0  # of tokens before the first that is to be learned
+    classes: ClassTokens | None = None  # of a classifier whose metrics were asked for
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,16 +93,25 @@ class TrainingPlan:
         fields = dict(value)
         fields["target_modules"] = tuple(fields["target_modules"])
         fields["adam_betas"] = tuple(fields["adam_betas"])
+        if fields.get("classes") is not None:
+            fields["classes"] = ClassTokens.from_json(fields["classes"])
         return cls(**fields)
 
 
 def resolve(
-    asked: Hyperparameters, *, num_examples: int, hidden_size: int, max_tokens: int, seed: int
+    asked: Hyperparameters,
+    era: Era = Era.JOBS,
+    *,
+    num_examples: int,
+    hidden_size: int,
+    max_tokens: int,
+    seed: int,
+    classes: ClassTokens | None = None,
 ) -> TrainingPlan:
     """The plan for a supervised job: what was asked for, and numbers for what was not."""
     n_epochs = asked.n_epochs or auto_n_epochs(num_examples)
     batch_size = min(asked.batch_size or auto_batch_size(num_examples), num_examples)
-    multiplier = asked.learning_rate_multiplier or AUTO_LEARNING_RATE_MULTIPLIER
+    multiplier = asked.learning_rate_multiplier or auto_learning_rate_multiplier(era, batch_size)
     steps_per_epoch = math.ceil(num_examples / batch_size)
     num_steps = steps_per_epoch * n_epochs
     return TrainingPlan(
@@ -94,6 +125,17 @@ def resolve(
         steps_per_epoch=steps_per_epoch,
         seed=seed,
         max_tokens=max_tokens,
+        prompt_loss_weight=asked.prompt_loss_weight,
+        classes=classes,
+    )
+
+
+def auto_learning_rate_multiplier(era: Era, batch_size: int) -> float:
+    """Larger steps may take larger strides, in the first era (behaviour reference, 20.2)."""
+    if era is Era.JOBS:
+        return AUTO_LEARNING_RATE_MULTIPLIER
+    return FINE_TUNES_MULTIPLIER * next(
+        multiplier for most, multiplier in FINE_TUNES_AUTO_MULTIPLIERS if batch_size <= most
     )
 
 

@@ -19,10 +19,10 @@ from tunesmith.datasets.render import Row
 from tunesmith.datasets.rows import RowFile
 from tunesmith.datasets.survey import lines_in_both, read_survey
 from tunesmith.disk import sweep_unfinished
+from tunesmith.domain.eras import MIN_EXAMPLES
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.jobs import EventLevel, Job, NewEvent
 from tunesmith.domain.models import BaseModel
-from tunesmith.domain.plan import MIN_EXAMPLES
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Lines, Survey
 from tunesmith.jobs.survey_process import survey_apart
 from tunesmith.jobs.surveys import SurveyTask
@@ -41,8 +41,8 @@ class Surveyed:
     folder: Path
     survey: Survey
 
-    def refusal(self) -> InvalidTrainingData | None:
-        least = MIN_EXAMPLES if self.param == TRAINING else 1
+    def refusal(self, min_examples: int) -> InvalidTrainingData | None:
+        least = min_examples if self.param == TRAINING else 1
         return self.survey.refusal(self.file_id, self.param, least)
 
 
@@ -61,7 +61,7 @@ class JobFiles:
                 texts += file.survey.warnings(file.param)
         if self.validation is not None:
             texts += _overlap(lines_in_both(self.validation.folder, self.training.folder))
-        return [NewEvent(text, level=EventLevel.WARN) for text in texts]
+        return [NewEvent(text, level=EventLevel.WARN, era=None) for text in texts]
 
     @contextmanager
     def rows(self) -> Iterator[tuple[Sequence[list[Row]], Sequence[list[Row]]]]:
@@ -99,7 +99,8 @@ def survey_files(
             is_large = blobs.size(blob) > inline_bytes
             survey = (survey_apart if is_large else SurveyTask.run)(task, blobs, folder, watch)
         surveyed.append(Surveyed(file_id, param, folder, survey))
-    _raise_all([refusal for file in surveyed if (refusal := file.refusal())])
+    least = MIN_EXAMPLES[job.era]
+    _raise_all([refusal for file in surveyed if (refusal := file.refusal(least))])
     training, *others = surveyed
     return JobFiles(training, others[0] if others else None)
 
@@ -117,6 +118,7 @@ def check_files(
                     content,
                     file_id=file_id,
                     param=param,
+                    min_examples=MIN_EXAMPLES[job.era],
                     formats=base.formats,
                     max_reported=max_problems,
                 ):

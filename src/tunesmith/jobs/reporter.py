@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain import errors, models
+from tunesmith.domain.eras import Era
 from tunesmith.domain.ids import BASE62, Ids
 from tunesmith.domain.jobs import Checkpoint, EventType, Job, NewEvent, StepMetrics
 from tunesmith.domain.plan import TrainingPlan
@@ -83,10 +84,7 @@ class Reporter:
         job, is_last = self._job, written.step == self._plan.num_steps
         adapter_id = adapter_id_of(job.id, written.step)
         self._shelf.publish(adapter_id, written.adapter_folder)
-        naming = (job.base_model, self._organization.name, job.suffix, adapter_id)
-        name = (
-            models.tuned_name(*naming) if is_last else models.checkpoint_name(*naming, written.step)
-        )
+        name = self._model_name(adapter_id, None if is_last else written.step)
         checkpoint = Checkpoint(
             id=self._ids.checkpoint(),
             job_id=job.id,
@@ -108,6 +106,22 @@ class Reporter:
         self._store.jobs.add_checkpoint(
             self._held.lease, checkpoint, tuned, keep=self._plan.kept_checkpoints
         )
+        completed = f"Completed epoch {written.epoch}/{self._plan.n_epochs}"
+        once = f"epoch {written.epoch}"
+        self._pending.append(NewEvent(completed, once=once, era=Era.FINE_TUNES))
+
+    def _model_name(self, adapter_id: str, step: int | None) -> str:
+        """Of the job's model, or of its checkpoint at `step`. The first era told models apart by
+        the second they were made in: where that is taken, the next that is free."""
+        naming = (self._job.base_model, self._organization.name, self._job.suffix)
+        if self._job.era is Era.JOBS:
+            return models.checkpoint_name(models.tuned_name(*naming, adapter_id), step)
+        made_at = self._clock()
+        while True:
+            name = models.checkpoint_name(models.fine_tune_name(*naming, made_at), step)
+            if not self._store.tuned_models.is_taken(name):
+                return name
+            made_at += timedelta(seconds=1)
 
     def _estimated_finish(self) -> datetime | None:
         """Now and what the remaining steps take at this run's pace; None before there is one. An

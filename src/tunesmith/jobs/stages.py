@@ -12,11 +12,12 @@ from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain import errors
+from tunesmith.domain.eras import Era
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job, JobStatus, NewEvent
 from tunesmith.domain.models import BaseModel, Catalog
-from tunesmith.domain.plan import TrainingPlan, resolve
+from tunesmith.domain.plan import TrainingPlan, auto_n_epochs, resolve
 from tunesmith.jobs import results
 from tunesmith.jobs.bench import Bench
 from tunesmith.jobs.data import JobFiles, check_files, survey_files
@@ -76,7 +77,9 @@ def validate(
         shutil.rmtree(workshop.run_folder(job.id), ignore_errors=True)
         raise
     validated = NewEvent("Files validated, moving job to queued state")
-    workshop.store.jobs.move(held.lease, JobStatus.QUEUED, [*found.remarks(), validated])
+    costs = f"Fine-tune costs ${_cost_usd(workshop, job, found):.2f}"
+    events = [*found.remarks(), validated, NewEvent(costs, era=Era.FINE_TUNES)]
+    workshop.store.jobs.move(held.lease, JobStatus.QUEUED, events)
     workshop.store.jobs.release(held.lease)
 
 
@@ -95,14 +98,18 @@ def run(
     decoder = workshop.bench.base_model(base.source)
     plan = job.plan or resolve(
         job.hyperparameters,
+        job.era,
         num_examples=lengths.count,
         hidden_size=decoder.shape.hidden_size,
         max_tokens=files.training.survey.max_tokens,
         seed=job.seed,
     )
     if job.status is JobStatus.QUEUED:
-        started = NewEvent("Fine-tuning job started", data=None)
-        workshop.store.jobs.move(held.lease, JobStatus.RUNNING, [started], plan=plan)
+        started = [
+            NewEvent("Fine-tuning job started", data=None),
+            NewEvent("Fine-tune started", era=Era.FINE_TUNES),
+        ]
+        workshop.store.jobs.move(held.lease, JobStatus.RUNNING, started, plan=plan)
 
     reporter = Reporter(
         workshop.store, workshop.shelf, workshop.ids, workshop.clock, held, job, plan
@@ -159,7 +166,8 @@ def _wait_for_download(
     download = workshop.downloads.start(base)
     if download is None:
         return
-    begun = NewEvent(f"Downloading base model {download.repository.id}", once="downloading")
+    text = f"Downloading base model {download.repository.id}"
+    begun = NewEvent(text, once="downloading", era=None)
     workshop.store.jobs.record(held.lease, [begun])
     while not download.wait(POLL_S):
         _raise_if_unwanted(held, is_shutting_down)
@@ -176,6 +184,14 @@ def _stop_request(held: HeldLease, is_shutting_down: Callable[[], bool]) -> Stop
     if held.is_lost:
         return StopRequest.DROP
     return StopRequest.KEEP if is_shutting_down() else None
+
+
+def _cost_usd(workshop: Workshop, job: Job, files: JobFiles) -> float:
+    lengths = files.training.survey.lengths
+    assert lengths is not None, "a file without anything to learn is refused"
+    n_epochs = job.hyperparameters.n_epochs or auto_n_epochs(lengths.count)
+    price = _base_model(workshop, job).prices.training
+    return lengths.total * n_epochs * price / 1e6
 
 
 def _base_model(workshop: Workshop, job: Job) -> BaseModel:
@@ -229,11 +245,19 @@ def _succeed(
     closing = [f"Checkpoint created at step {checkpoint.step}" for checkpoint in earlier]
     closing.append(f"New fine-tuned model created: {last.model_name}")
     closing.append("The job has successfully completed")
+    first_era = [
+        f"Uploaded model: {last.model_name}",
+        f"Uploaded result file: {file_id}",
+        "Fine-tune succeeded",
+    ]
     store.jobs.succeed(
         held.lease,
         fine_tuned_model=last.model_name,
         trained_tokens=tokens_per_epoch * plan.n_epochs,
         result_file=result_file,
-        events=[NewEvent(message) for message in closing],
+        events=[
+            *(NewEvent(message) for message in closing),
+            *(NewEvent(message, era=Era.FINE_TUNES) for message in first_era),
+        ],
     )
     log.info("%s succeeded: %s", job.id, last.model_name)

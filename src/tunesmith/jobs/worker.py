@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from tunesmith.domain import errors
+from tunesmith.domain.eras import Era
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.jobs import EventLevel, Job, JobStatus, Lease, NewEvent
 from tunesmith.jobs import stages
@@ -38,6 +39,7 @@ NO_ROOM = NewEvent(
     "The service's disk is full: the job waits and goes on when there is room again",
     level=EventLevel.WARN,
     once="no room",
+    era=None,
 )
 
 
@@ -156,9 +158,12 @@ class Worker:
 
     def _fail(self, held: HeldLease, error: ErrorDetail, notes: Collection[str] = ()) -> None:
         """The job's owner sees the error first, newest event that it is, then the notes."""
-        events = [NewEvent(note, level=EventLevel.ERROR) for note in reversed(tuple(notes))]
+        level = EventLevel.ERROR
+        events = [NewEvent(note, level=level, era=None) for note in reversed(tuple(notes))]
         data = {"error_code": error.code, "error_param": error.param}
-        events.append(NewEvent(error.message, level=EventLevel.ERROR, data=data))
+        events.append(NewEvent(error.message, level=level, data=data))
+        failed = f"Fine-tune failed. {error.message}"
+        events.append(NewEvent(failed, level=level, era=Era.FINE_TUNES))
         self._workshop.store.jobs.move(held.lease, JobStatus.FAILED, events, error=error)
 
 

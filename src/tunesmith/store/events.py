@@ -1,10 +1,11 @@
-"""Events of jobs, in the order in which they were written."""
+"""Events of jobs, in the order in which they were written, as the API of either era tells them."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, or_, select
 
+from tunesmith.domain.eras import Era
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Event, EventType, NewEvent
 from tunesmith.domain.pages import Page
@@ -21,17 +22,27 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, job_id: str, *, limit: int, after: str | None = None) -> Page[Event]:
-        """Newest first. InvalidRequest if `after` is no event of this job."""
+    def page(
+        self,
+        job_id: str,
+        era: Era = Era.JOBS,
+        *,
+        limit: int,
+        after: str | None = None,
+        is_ascending: bool = False,
+    ) -> Page[Event]:
+        """Newest first, or oldest first; what the API of `era` tells. InvalidRequest if `after` is
+        none of these events."""
         with self._database.read() as connection:
             return fetch_page(
                 connection,
                 Event,
                 tables.events,
-                tables.events.c.job_id == job_id,
+                _told_by(job_id, era),
                 order=ORDER,
                 limit=limit,
                 after=after,
+                is_ascending=is_ascending,
             )
 
     def all_metrics(self, job_id: str) -> list[Event]:
@@ -43,6 +54,11 @@ class Events:
         )
         with self._database.read() as connection:
             return [from_row(Event, row) for row in connection.execute(query).mappings()]
+
+
+def _told_by(job_id: str, era: Era) -> ColumnElement[bool]:
+    ours = tables.events.c
+    return (ours.job_id == job_id) & or_(ours.era == era, ours.era.is_(None))
 
 
 def write_events(

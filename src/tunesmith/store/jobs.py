@@ -16,14 +16,17 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     exists,
+    func,
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 
 from tunesmith.domain import errors
 from tunesmith.domain.answered import AnsweredRequest
+from tunesmith.domain.eras import Era, job_id_of
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.ids import Ids
@@ -53,7 +56,11 @@ NEWEST = (tables.jobs.c.created_at, tables.jobs.c.position)
 OLDEST_FIRST = (tables.jobs.c.created_at.asc(), tables.jobs.c.position.asc())
 
 # The only published wording of a cancel's event (behaviour reference, section 6.2).
-CANCELLED = NewEvent("Fine tuning process stopping due to job cancellation", level=EventLevel.WARN)
+CANCELLED = (
+    NewEvent("Fine tuning process stopping due to job cancellation", level=EventLevel.WARN),
+    NewEvent("Fine-tune cancelled", era=Era.FINE_TUNES),
+)
+TOLD_PLACES = 10  # of the queue: who waits there is told when it moves on
 
 
 class Jobs:
@@ -120,7 +127,7 @@ class Jobs:
             update(tables.jobs)
             .where(
                 in_scope(tables.jobs, scope),
-                tables.jobs.c.id == id,
+                tables.jobs.c.id == job_id_of(id),
                 tables.jobs.c.status.in_(UNFINISHED),
             )
             .values(
@@ -133,9 +140,10 @@ class Jobs:
         with self._database.write() as connection:
             row = connection.execute(cancelled).mappings().first()
             if row is None:
-                _refuse_cancel(_find(connection, scope, id))
+                _refuse_cancel(id, _find(connection, scope, id))
                 return None
-            self._write_events(connection, id, [CANCELLED])
+            self._write_events(connection, row["id"], CANCELLED)
+            self._tell_places(connection)
             unused = _blobs_let_go(connection, row)
         self._delete_blobs(unused)
         return from_row(Job, row)
@@ -238,7 +246,10 @@ class Jobs:
             changes |= {"error": error, **_ended(self._clock())}
         with self._database.write() as connection:
             row = _guarded_update(connection, lease, moves_to=to, **changes)
+            if to is JobStatus.QUEUED:
+                events = [*events, _place_told("enqueued", _place(connection, lease.job_id))]
             self._write_events(connection, lease.job_id, events)
+            self._tell_places(connection)
             unused = _blobs_let_go(connection, row)
         self._delete_blobs(unused)
 
@@ -284,6 +295,19 @@ class Jobs:
 
     def _write_events(self, connection: Connection, job_id: str, events: Sequence[NewEvent]) -> int:
         return write_events(connection, job_id, events, self._ids, self._clock())
+
+    def _tell_places(self, connection: Connection) -> None:
+        """Whoever's turn is near learns how near, whenever that changes."""
+        ours = tables.jobs.c
+        first = (
+            select(ours.id)
+            .where(ours.status == JobStatus.QUEUED)
+            .order_by(*OLDEST_FIRST)
+            .limit(TOLD_PLACES)
+            .with_for_update(skip_locked=True)
+        )
+        for place, id in enumerate(connection.execute(first).scalars().all()):
+            self._write_events(connection, id, [_place_told("is in the queue", place)])
 
     def _delete_blobs(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -352,9 +376,29 @@ def _hold_file(connection: Connection, job: Job, file_id: str, param: str) -> No
 
 
 def _find(connection: Connection, scope: Scope, id: str) -> Job | None:
-    query = select(tables.jobs).where(in_scope(tables.jobs, scope), tables.jobs.c.id == id)
+    ours = tables.jobs.c
+    query = select(tables.jobs).where(in_scope(tables.jobs, scope), ours.id == job_id_of(id))
     row = connection.execute(query).mappings().first()
     return from_row(Job, row) if row else None
+
+
+def _place(connection: Connection, job_id: str) -> int:
+    """How many jobs are queued before it."""
+    ours, others = tables.jobs.c, tables.jobs.alias("others")
+    is_before = tuple_(others.c.created_at, others.c.position) < tuple_(
+        ours.created_at, ours.position
+    )
+    query = (
+        select(func.count(others.c.id))
+        .select_from(tables.jobs.join(others, is_before))
+        .where(ours.id == job_id, others.c.status == JobStatus.QUEUED)
+    )
+    return connection.execute(query).scalar_one()
+
+
+def _place_told(how: str, place: int) -> NewEvent:
+    text = f"Fine-tune {how}. Queue number: {place}"
+    return NewEvent(text, once=f"place {place}", era=Era.FINE_TUNES)
 
 
 def _has_metadata(key: str, value: str) -> ColumnElement[bool]:
@@ -362,8 +406,8 @@ def _has_metadata(key: str, value: str) -> ColumnElement[bool]:
     return exists().where(pairs.job_id == tables.jobs.c.id, pairs.key == key, pairs.value == value)
 
 
-def _refuse_cancel(job: Job | None) -> None:
+def _refuse_cancel(id: str, job: Job | None) -> None:
     if job is not None:
         raise errors.InvalidRequest(
-            f'Cannot cancel a job {job.id} that already has status "{job.status}".'
+            f'Cannot cancel a job {id} that already has status "{job.status}".'
         )

@@ -29,6 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from tunesmith.domain.eras import Era
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose
 from tunesmith.domain.jobs import EventLevel, EventType, JobStatus, MethodType, StepMetrics
@@ -92,10 +93,6 @@ class JsonOf(TypeDecorator[T]):
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> T | None:
         return None if value is None else self.decode(value)
-
-
-def _decode_hyperparameters(value: dict[str, Any]) -> Hyperparameters:
-    return Hyperparameters(**value)
 
 
 def _decode_metrics(value: dict[str, Any]) -> StepMetrics:
@@ -222,7 +219,7 @@ jobs = Table(
     Column("model", String, nullable=False),
     Column("base_model", String, nullable=False),
     Column("method", WordOf(MethodType), nullable=False),
-    Column("hyperparameters", JsonOf(asdict, _decode_hyperparameters), nullable=False),
+    Column("hyperparameters", JsonOf(asdict, Hyperparameters.from_json), nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("suffix", String),
     Column("metadata", JsonOf(dict, dict)),
@@ -246,6 +243,7 @@ jobs = Table(
     Column(
         "num_crashes", BigInteger, nullable=False
     ),  # workers that fell silent with it, since it last got on
+    Column("era", WordOf(Era), nullable=False, server_default=Era.JOBS),
     Index("ix_jobs_newest", "organization_id", "project_id", "created_at", "position"),
     Index("ix_jobs_oldest", "status", "created_at", "position"),
     sqlite_autoincrement=True,
@@ -272,6 +270,7 @@ events = Table(
     Column("message", String, nullable=False),
     Column("data", JsonOf(dict, dict)),
     Column("once", String),  # NULLs are never equal
+    Column("era", WordOf(Era), server_default=Era.JOBS),  # whose API tells it; NULL: both
     UniqueConstraint("job_id", "once"),
     Index("ix_events_newest", "job_id", "position"),
     sqlite_autoincrement=True,

@@ -22,6 +22,12 @@ class TunedModels:
             row = connection.execute(query).mappings().first()
         return from_row(TunedModel, row) if row else None
 
+    def is_taken(self, name: str) -> bool:
+        """Whether a model of any organisation has the name."""
+        query = select(tables.tuned_models.c.name).where(tables.tuned_models.c.name == name)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def all(self, scope: Scope) -> list[TunedModel]:
         """Oldest first."""
         query = (

@@ -1,5 +1,7 @@
 """Model names and the catalogue."""
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from tunesmith.domain import errors, models
@@ -13,9 +15,23 @@ def test_tuned_name_without_suffix_keeps_both_colons() -> None:
 
 
 def test_checkpoint_name_says_its_step() -> None:
-    assert models.checkpoint_name(
-        "gpt-4o-mini-2024-07-18", "personal", "suffix", "9uJPavMj", 200
-    ) == ("ft:gpt-4o-mini-2024-07-18:personal:suffix:9uJPavMj:ckpt-step-200")
+    name = models.tuned_name("gpt-4o-mini-2024-07-18", "personal", "suffix", "9uJPavMj")
+    assert models.checkpoint_name(name, None) == name
+    assert models.checkpoint_name(name, 200) == (
+        "ft:gpt-4o-mini-2024-07-18:personal:suffix:9uJPavMj:ckpt-step-200"
+    )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [
+        (None, "curie:ft-personal-2023-04-18-09-48-38"),
+        ("custom model-name", "curie:ft-personal:custom-model-name-2023-04-18-09-48-38"),
+    ],
+)
+def test_first_eras_name_ends_with_the_time_in_utc(suffix: str | None, name: str) -> None:
+    made_at = datetime(2023, 4, 18, 11, 48, 38, tzinfo=timezone(timedelta(hours=2)))
+    assert models.fine_tune_name("curie", "personal", suffix, made_at) == name
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ class Life(RuleBasedStateMachine):
         assert (cancelled is None) == (seen is None)
         if seen is not None:
             assert not seen.status.is_terminal
-            self.ended(id, JobStatus.CANCELLED, CANCELLED.message)
+            self.ended(id, JobStatus.CANCELLED, CANCELLED[0].message)
 
     @rule(data=st.data())
     def delete_model(self, data: st.DataObject) -> None:
