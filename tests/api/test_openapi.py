@@ -19,6 +19,7 @@ PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 # POSTs that take no body. Any other one without a body in the document has lost it.
 BODILESS = {
     ("POST", "/v1/fine_tuning/jobs/{job_id}/cancel"),
+    ("POST", "/v1/fine-tunes/{fine_tune_id}/cancel"),
     ("POST", "/v1/uploads/{upload_id}/cancel"),
 }
 NOT_IN_IT = {("GET", "/openapi.json")}
@@ -85,6 +86,8 @@ def test_streams_and_files_have_their_own_content_types(document: OwnDocument) -
 
     for path in ("/v1/chat/completions", "/v1/completions"):
         assert content("POST", path) == {"application/json", "text/event-stream"}
+    events = content("GET", "/v1/fine-tunes/{fine_tune_id}/events")
+    assert events == {"application/json", "text/event-stream"}
     assert content("GET", "/v1/files/{file_id}/content") == {"application/octet-stream"}
 
 

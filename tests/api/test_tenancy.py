@@ -21,8 +21,10 @@ from tests.api import histories
 from tests.api.conftest import KEY, LiveApi
 from tests.contract.checker import CheckedTransport
 from tests.contract.own_document import OwnDocument
+from tunesmith.domain.eras import fine_tune_id_of
 
 FILES, JOBS, MODELS = "/v1/files", "/v1/fine_tuning/jobs", "/v1/models"
+FINE_TUNES = "/v1/fine-tunes"
 CHAT, COMPLETIONS, UPLOADS = "/v1/chat/completions", "/v1/completions", "/v1/uploads"
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 PART = {"files": {"data": ("part", b"a")}}
@@ -44,10 +46,15 @@ class Named:
     model: str
     checkpoint_model: str
 
+    @property
+    def fine_tune_id(self) -> str:
+        return fine_tune_id_of(self.job_id)
+
     def hidden_in(self, text: str) -> str:
         """`text` without these ids."""
         # The longest first: one name may be the beginning of another.
-        for noun, value in sorted(asdict(self).items(), key=lambda item: -len(item[1])):
+        ids = {**asdict(self), "fine_tune_id": self.fine_tune_id}
+        for noun, value in sorted(ids.items(), key=lambda item: -len(item[1])):
             text = text.replace(value, f"<{noun}>")
         return text
 
@@ -68,6 +75,10 @@ Probe = Callable[[Named], Sent]
 
 def job(**fields: Any) -> Sent:
     return Sent("POST", JOBS, {"model": "tiny", **fields})
+
+
+def fine_tune(**fields: Any) -> Sent:
+    return Sent("POST", FINE_TUNES, {"model": "tiny", **fields})
 
 
 def completion(upload_id: str, part_id: str) -> Sent:
@@ -124,6 +135,29 @@ PROBES: Mapping[tuple[str, str], Sequence[Probe]] = {
     ("GET", JOBS + "/{job_id}/checkpoints"): [
         lambda named: Sent("GET", f"{JOBS}/{named.job_id}/checkpoints"),
         lambda named: Sent("GET", f"{JOBS}/{named.job_id}/checkpoints?after={named.checkpoint_id}"),
+    ],
+    ("POST", FINE_TUNES): [
+        lambda named: fine_tune(training_file=named.file_id),
+        lambda named: fine_tune(training_file=named.file_id, model=named.model),
+        lambda named: fine_tune(training_file=named.file_id, validation_file=named.file_id),
+    ],
+    ("GET", FINE_TUNES): [],
+    ("GET", FINE_TUNES + "/{fine_tune_id}"): [
+        lambda named: Sent("GET", f"{FINE_TUNES}/{named.job_id}"),
+        lambda named: Sent("GET", f"{FINE_TUNES}/{named.fine_tune_id}"),
+    ],
+    ("POST", FINE_TUNES + "/{fine_tune_id}/cancel"): [
+        lambda named: Sent("POST", f"{FINE_TUNES}/{named.queued_job_id}/cancel"),
+    ],
+    ("GET", FINE_TUNES + "/{fine_tune_id}/events"): [
+        lambda named: Sent("GET", f"{FINE_TUNES}/{named.fine_tune_id}/events"),
+        lambda named: Sent("GET", f"{FINE_TUNES}/{named.fine_tune_id}/events?stream=true"),
+    ],
+    ("DELETE", FINE_TUNES + "/{fine_tune_id}"): [
+        lambda named: Sent("DELETE", f"{FINE_TUNES}/{named.fine_tune_id}"),
+        lambda named: Sent("DELETE", f"{FINE_TUNES}/{named.job_id}"),
+        lambda named: Sent("DELETE", f"{FINE_TUNES}/{named.model}"),
+        lambda named: Sent("DELETE", f"{FINE_TUNES}/{named.checkpoint_model}"),
     ],
     ("GET", MODELS): [],
     ("GET", MODELS + "/{name}"): [

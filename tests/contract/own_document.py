@@ -79,7 +79,10 @@ class OwnDocument:
         """Names of models may hold slashes, and come after all that is more exact."""
         found = []
         for (method, template), operation in self.operations().items():
-            values = ".+" if template.startswith("/v1/models/") else "[^/]+"
+            is_name = template.startswith("/v1/models/") or (
+                method == "DELETE" and template.startswith("/v1/fine-tunes/")
+            )
+            values = ".+" if is_name else "[^/]+"
             pattern = re.sub(r"\\\{\w+\\\}", values, re.escape(template))
             found.append((pattern, method, operation))
         return sorted(found, key=lambda item: item[0].count(".+"))

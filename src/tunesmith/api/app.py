@@ -13,6 +13,7 @@ from tunesmith.api import (
     chat,
     completions,
     files,
+    fine_tunes,
     health,
     jobs,
     models,
@@ -50,6 +51,6 @@ def create_api(services: Services) -> FastAPI:
     install_error_handlers(app)
     app.include_router(health.router)
     app.include_router(openapi.router)
-    for resource in (files, reports, uploads, jobs, models, chat, completions):
+    for resource in (files, reports, uploads, jobs, fine_tunes, models, chat, completions):
         app.include_router(resource.router, prefix="/v1")
     return app

@@ -13,6 +13,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from tunesmith.api.body_room import BodyRoom
+from tunesmith.api.followers import FollowerRoom
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.domain.ids import Ids
@@ -33,6 +34,8 @@ class ApiLimits:
     max_prompts: int = 256  # of one request for text completions
     max_request_tokens: int = 2**18  # of all its prompts and all that may be made of them
     max_logprobs: int = 2**18  # in one answer: about a second of work to write them all
+    max_followers: int = 64  # of events, each with two looks a second into the database
+    max_project_followers: int = 16
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Services:
     @cached_property
     def body_room(self) -> BodyRoom:
         return BodyRoom(MAX_LARGE_BODIES * self.limits.max_body_bytes)
+
+    @cached_property
+    def followers(self) -> FollowerRoom:
+        return FollowerRoom(self.limits.max_followers, self.limits.max_project_followers)
 
 
 async def services(request: Request) -> Services:

@@ -13,14 +13,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from tunesmith.api import validation
+from tunesmith.api.any_job import created, find_job, job_not_found, new_job, refuse_other_purpose
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.serving import trainable_model
 from tunesmith.domain import errors
-from tunesmith.domain.files import FilePurpose, StoredFile
-from tunesmith.domain.jobs import Job, JobStatus, NewEvent
+from tunesmith.domain.eras import Era
+from tunesmith.domain.files import StoredFile
+from tunesmith.domain.jobs import Job
 from tunesmith.domain.models import clean_suffix
 from tunesmith.domain.tenancy import Caller
 from tunesmith.wire.checkpoints import CheckpointListReply, checkpoint_list_reply
@@ -52,8 +54,7 @@ def create_job(caller: CallerDep, services: ServicesDep, once: OnceDep, body: Bo
     once.recall(content)
     job = _new_job(services, caller, body)
     reply = job_reply(job)
-    events = [NewEvent(f"Created fine-tuning job: {job.id}")]
-    services.store.jobs.create(job, events, once.record(content, reply))
+    services.store.jobs.create(job, created(job), once.record(content, reply))
     return reply
 
 
@@ -79,7 +80,7 @@ def list_jobs(
 
 @router.get("/fine_tuning/jobs/{job_id}")
 def retrieve_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
-    return job_reply(_as_of(services.clock(), _find_job(services, caller, job_id)))
+    return job_reply(_as_of(services.clock(), find_job(services, caller, job_id)))
 
 
 @router.post("/fine_tuning/jobs/{job_id}/cancel")
@@ -87,7 +88,7 @@ def cancel_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobRepl
     """A body, should there be one, means nothing and isn't read."""
     job = services.store.jobs.cancel(caller.scope, job_id)
     if job is None:
-        raise _not_found(job_id)
+        raise job_not_found(job_id)
     return job_reply(job)
 
 
@@ -99,7 +100,7 @@ def list_events(
     limit: Limit = 20,
     after: str | None = None,
 ) -> EventListReply:
-    job = _find_job(services, caller, job_id)
+    job = find_job(services, caller, job_id)
     return event_list_reply(services.store.events.page(job.id, limit=limit, after=after))
 
 
@@ -111,7 +112,7 @@ def list_checkpoints(
     limit: Limit = 10,
     after: str | None = None,
 ) -> CheckpointListReply:
-    job = _find_job(services, caller, job_id)
+    job = find_job(services, caller, job_id)
     return checkpoint_list_reply(services.store.checkpoints.page(job.id, limit=limit, after=after))
 
 
@@ -126,26 +127,19 @@ def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
         if body.validation_file is not None
         else None
     )
-    model = trainable_model(services.store, services.catalog, caller.scope, body.model)
-    return Job(
-        id=services.ids.job(),
-        organization_id=caller.organization.id,
-        project_id=caller.project.id,
-        created_at=services.clock(),
-        status=JobStatus.VALIDATING_FILES,
-        model=model.name,
-        base_model=model.base.name,
-        method=method,
+    return new_job(
+        services,
+        caller,
+        trainable_model(services.store, services.catalog, caller.scope, body.model),
+        training,
+        validation_file,
+        era=Era.JOBS,
         hyperparameters=body.asked_hyperparameters(),
-        seed=services.ids.seed() if body.seed is None else body.seed,
         suffix=body.suffix,
+        method=method,
+        seed=body.seed,
         metadata=body.metadata,
         integrations=body.asked_integrations(),
-        training_file_id=training.id,
-        training_blob=training.blob_key,
-        validation_file_id=validation_file.id if validation_file else None,
-        validation_blob=validation_file.blob_key if validation_file else None,
-        parent_adapter_id=model.tuned.adapter_id if model.tuned else None,
     )
 
 
@@ -153,12 +147,7 @@ def _training_file(services: Services, caller: Caller, file_id: str, param: str)
     file = services.store.files.find(caller.scope, file_id)
     if file is None:
         raise errors.InvalidRequest(f"invalid {param}: {file_id}", param=param)
-    if file.purpose is not FilePurpose.FINE_TUNE:
-        raise errors.InvalidRequest(
-            f"File '{file_id}' has purpose '{file.purpose.value}', expected 'fine-tune'. Upload it "
-            "again with that purpose.",
-            param=param,
-        )
+    refuse_other_purpose(file, param)
     return file
 
 
@@ -166,20 +155,6 @@ def _as_of(now: datetime, job: Job) -> Job:
     """Without an estimate that the clock has overtaken: whoever made it is late, or dead."""
     is_past = job.estimated_finish is not None and job.estimated_finish <= now
     return replace(job, estimated_finish=None) if is_past else job
-
-
-def _find_job(services: Services, caller: Caller, job_id: str) -> Job:
-    job = services.store.jobs.find(caller.scope, job_id)
-    if job is None:
-        raise _not_found(job_id)
-    return job
-
-
-def _not_found(job_id: str) -> errors.NotFound:
-    """The names are of the API before this one; clients rely on them all the same."""
-    return errors.NotFound(
-        f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
-    )
 
 
 def _metadata_filter(request: Request) -> tuple[Mapping[str, str] | None, bool]:

@@ -40,7 +40,9 @@ def list_models(caller: CallerDep, services: ServicesDep) -> ModelListReply:
 def retrieve_model(
     name: str, request: Request, caller: CallerDep, services: ServicesDep
 ) -> ModelReply:
-    model = _find(request, services, caller, name)
+    if not name:
+        raise invalid_url(request)
+    model = _find(services, caller, name)
     if model.tuned is None:
         return base_model_reply(name, caller.organization.created_at)
     return tuned_model_reply(model.tuned, caller.organization.name)
@@ -50,13 +52,20 @@ def retrieve_model(
 async def delete_model(
     name: str, request: Request, caller: CallerDep, services: ServicesDep
 ) -> DeletedReply:
-    model = await run_in_threadpool(_delete, request, services, caller, name)
+    if not name:
+        raise invalid_url(request)
+    return await delete_tuned_model(services, caller, name)
+
+
+async def delete_tuned_model(services: Services, caller: Caller, name: str) -> DeletedReply:
+    """Raises NotFound, Forbidden for a base model."""
+    model = await run_in_threadpool(_delete, services, caller, name)
     await services.models.forget(model)
     return model_deleted_reply(name)
 
 
-def _delete(request: Request, services: Services, caller: Caller, name: str) -> ServedModel:
-    model = _find(request, services, caller, name)
+def _delete(services: Services, caller: Caller, name: str) -> ServedModel:
+    model = _find(services, caller, name)
     if model.tuned is None:
         raise errors.Forbidden(
             f"The model '{name}' is a base model of this service and can't be deleted. Only "
@@ -68,9 +77,7 @@ def _delete(request: Request, services: Services, caller: Caller, name: str) -> 
     return model
 
 
-def _find(request: Request, services: Services, caller: Caller, name: str) -> ServedModel:
-    if not name:
-        raise invalid_url(request)
+def _find(services: Services, caller: Caller, name: str) -> ServedModel:
     model = find_model(services.store, services.catalog, caller.scope, name)
     if model is None:
         raise _not_found(name)

@@ -180,7 +180,7 @@ class ApiProtocol(H11Protocol):
         _stop(self._write_timer)
 
     def shutdown(self) -> None:
-        if self._is_refused:
+        if self._is_refused or self._ends_with_server():
             self.transport.close()
         else:
             super().shutdown()
@@ -208,6 +208,10 @@ class ApiProtocol(H11Protocol):
     def _is_in_use(self) -> bool:
         """Whether a request is being worked on."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _ends_with_server(self) -> bool:
+        """Whether the answer under way lasts as long as the server: see `streams.py`."""
+        return self._is_in_use() and self.cycle.scope["state"].get("ends_with_server", False)
 
     # What clients owe us
 

@@ -54,7 +54,7 @@ LENGTHS = {
 def refusal(findings: Sequence[Finding], data: Any) -> errors.InvalidRequest:
     """The current texts. `data` is what the client sent, parsed."""
     first, *branches = _of_first_field(findings, data)
-    path, value = _path(first, data), first["input"]
+    path, value = path_of(first, data), first["input"]
     shown = _spelled(path)
     kind = first["type"]
     if (kind in BOUNDS or kind in LENGTHS) and all(map(_is_of_type, branches)):
@@ -89,7 +89,7 @@ def job_refusal(findings: Sequence[Finding], data: Any) -> errors.InvalidRequest
     group = _of_first_field(findings, data)
     if group[0]["type"] in ("missing", "model_type"):
         return refusal(findings, data)
-    names = [step for step in _path(group[0], data) if isinstance(step, str)]
+    names = [step for step in path_of(group[0], data) if isinstance(step, str)]
     field = names[-1] if names else "request"
     words = " or ".join(dict.fromkeys(item["msg"].lower() for item in group))
     return _refused(f"invalid {field}: {_shown(group[0]['input'])}, {words}", field, None)
@@ -101,13 +101,13 @@ def _of_first_field(findings: Sequence[Finding], data: Any) -> list[Finding]:
     Where a union's branches were tried, the first of them may only say that the value is of
     another type than its own. Then the branch of the right type knows better what is wrong.
     """
-    path = _path(findings[0], data)
-    below = [item for item in findings if _path(item, data)[: len(path)] == path]
+    path = path_of(findings[0], data)
+    below = [item for item in findings if path_of(item, data)[: len(path)] == path]
     if _is_of_type(findings[0]):
-        telling = [item for item in below if _path(item, data) != path or not _is_of_type(item)]
-        path = _path(telling[0], data) if telling else path
+        telling = [item for item in below if path_of(item, data) != path or not _is_of_type(item)]
+        path = path_of(telling[0], data) if telling else path
         below = telling or below
-    return [item for item in below if _path(item, data) == path]
+    return [item for item in below if path_of(item, data) == path]
 
 
 def _is_of_type(finding: Finding) -> bool:
@@ -115,7 +115,7 @@ def _is_of_type(finding: Finding) -> bool:
     return finding["type"] in EXPECTED_TYPES
 
 
-def _path(finding: Finding, data: Any) -> Path:
+def path_of(finding: Finding, data: Any) -> Path:
     """Where the finding is in `data`. Pydantic's own location also has steps that only name a
     union's branch; the last step may be a key that is missing."""
     path: list[str | int] = []

@@ -9,7 +9,7 @@ go with it (`uploads.py`).
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select
 
@@ -101,8 +101,13 @@ class Files:
         return len(unused)
 
     def _visible(self, scope: Scope) -> ColumnElement[bool]:
-        expires_at = tables.files.c.expires_at
-        return in_scope(tables.files, scope) & or_(expires_at.is_(None), expires_at > self._clock())
+        return visible(scope, self._clock())
+
+
+def visible(scope: Scope, now: datetime) -> ColumnElement[bool]:
+    """The files that a caller of this scope may see."""
+    expires_at = tables.files.c.expires_at
+    return in_scope(tables.files, scope) & or_(expires_at.is_(None), expires_at > now)
 
 
 def write_file(connection: Connection, file: StoredFile) -> None:

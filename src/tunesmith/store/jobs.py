@@ -88,7 +88,8 @@ class Jobs:
             ]
             if pairs:
                 connection.execute(insert(tables.job_metadata), pairs)
-            self._write_events(connection, job.id, events)
+            # At the job's own time: the answer, made before this, may tell them too.
+            write_events(connection, job.id, events, self._ids, job.created_at)
 
     def find(self, scope: Scope, id: str) -> Job | None:
         with self._database.read() as connection:

@@ -1,6 +1,6 @@
 """The store: everything that must survive, behind one object.
 
-    .files .uploads .jobs .events                   named queries over the rows
+    .files .uploads .jobs .fine_tunes .events       named queries over the rows
     .checkpoints .tuned_models .tenants
     .blobs                                          bytes under keys of our own
 
@@ -19,6 +19,7 @@ from tunesmith.store.checkpoints import Checkpoints
 from tunesmith.store.database import Clock, Database
 from tunesmith.store.events import Events
 from tunesmith.store.files import Files
+from tunesmith.store.fine_tunes import FineTunes
 from tunesmith.store.jobs import Jobs
 from tunesmith.store.schema import migrate
 from tunesmith.store.tenants import Tenants
@@ -34,6 +35,7 @@ class Store:
         self.files = Files(database, blobs, clock)
         self.uploads = Uploads(database, blobs, ids, clock)
         self.jobs = Jobs(database, blobs, ids, clock)
+        self.fine_tunes = FineTunes(database, clock)
         self.events = Events(database)
         self.checkpoints = Checkpoints(database)
         self.tuned_models = TunedModels(database)
