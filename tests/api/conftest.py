@@ -136,6 +136,7 @@ def live_api(
             BaseModel("gpt-4o-mini-2024-07-18", source, aliases=("gpt-4o-mini",)),
             BaseModel("short", source, inference_context=SHORT_CONTEXT),
             BaseModel("chat-only", source, routes=(Mode.CHAT,)),
+            BaseModel("curie", source),
             BaseModel("text-only", source, routes=(Mode.COMPLETIONS,)),
             *more_bases,
             *unserved_bases,

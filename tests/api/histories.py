@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +12,7 @@ import torch
 from tests.api.conftest import IDS, LiveApi, now
 from tunesmith.adapters.files import save_adapter
 from tunesmith.domain import plan as plans
+from tunesmith.domain.eras import Era
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import (
@@ -23,13 +26,15 @@ from tunesmith.domain.jobs import (
     NewEvent,
     StepMetrics,
 )
-from tunesmith.domain.models import TunedModel, checkpoint_name, tuned_name
+from tunesmith.domain.models import TunedModel, checkpoint_name, fine_tune_name, tuned_name
 from tunesmith.modeling.lora import LoraAdapter, LoraSpec
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.blobs import file_blob_key
 
 WORKER = "a test"
 STEPS = 3
+# Models of the first era are told apart by the second they were made in.
+SECONDS = (timedelta(seconds=number) for number in count())
 CSV = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,1.50000,0.50000,,\n"
 
 
@@ -45,9 +50,11 @@ def upload(api: LiveApi, purpose: FilePurpose = FilePurpose.FINE_TUNE) -> str:
 def validated(api: LiveApi, job_id: str) -> Lease:
     """validating_files → queued."""
     lease = _claim(api, job_id, JobStatus.VALIDATING_FILES)
-    api.store.jobs.move(
-        lease, JobStatus.QUEUED, [NewEvent("Files validated, moving job to queued state")]
-    )
+    events = [
+        NewEvent("Files validated, moving job to queued state"),
+        NewEvent("Fine-tune costs $0.01", era=Era.FINE_TUNES),
+    ]
+    api.store.jobs.move(lease, JobStatus.QUEUED, events)
     return lease
 
 
@@ -56,23 +63,34 @@ def started(api: LiveApi, job_id: str) -> Lease:
     lease = validated(api, job_id)
     job = _job(api, job_id)
     plan = plans.resolve(
-        job.hyperparameters, num_examples=100, hidden_size=32, max_tokens=512, seed=job.seed
+        job.hyperparameters, job.era, num_examples=100, hidden_size=32, max_tokens=512, seed=1
     )
-    started = NewEvent("Fine-tuning job started", data=None)
-    api.store.jobs.move(lease, JobStatus.RUNNING, [started], plan=plan)
+    events = [
+        NewEvent("Fine-tuning job started", data=None),
+        NewEvent("Fine-tune started", era=Era.FINE_TUNES),
+    ]
+    api.store.jobs.move(lease, JobStatus.RUNNING, events, plan=plan)
     return lease
 
 
 def failed(api: LiveApi, job_id: str, error: ErrorDetail) -> None:
     lease = _claim(api, job_id, JobStatus.VALIDATING_FILES)
     data = {"error_code": error.code, "error_param": error.param}
-    event = NewEvent(error.message, level=EventLevel.ERROR, data=data)
-    api.store.jobs.move(lease, JobStatus.FAILED, [event], error=error)
+    level = EventLevel.ERROR
+    events = [
+        NewEvent(error.message, level=level, data=data),
+        NewEvent(f"Fine-tune failed. {error.message}", level=level, era=Era.FINE_TUNES),
+    ]
+    api.store.jobs.move(lease, JobStatus.FAILED, events, error=error)
 
 
 def succeeded(api: LiveApi, job_id: str, adapter_ids: Sequence[str]) -> list[TunedModel]:
     """A job that made one checkpoint for each adapter; the last one is its model."""
-    lease = started(api, job_id)
+    return finished(api, started(api, job_id), adapter_ids)
+
+
+def finished(api: LiveApi, lease: Lease, adapter_ids: Sequence[str]) -> list[TunedModel]:
+    """running → succeeded."""
     models = [
         _checkpoint(api, lease, adapter_id, step, is_last=step == len(adapter_ids))
         for step, adapter_id in enumerate(adapter_ids, start=1)
@@ -84,7 +102,12 @@ def succeeded(api: LiveApi, job_id: str, adapter_ids: Sequence[str]) -> list[Tun
         fine_tuned_model=models[-1].name,
         trained_tokens=5070,
         result_file=result,
-        events=[NewEvent("The job has successfully completed")],
+        events=[
+            NewEvent("The job has successfully completed"),
+            NewEvent(f"Uploaded model: {models[-1].name}", era=Era.FINE_TUNES),
+            NewEvent(f"Uploaded result file: {result.id}", era=Era.FINE_TUNES),
+            NewEvent("Fine-tune succeeded", era=Era.FINE_TUNES),
+        ],
     )
     return models
 
@@ -112,9 +135,14 @@ def _checkpoint(
     api: LiveApi, lease: Lease, adapter_id: str, step: int, *, is_last: bool
 ) -> TunedModel:
     job = _job(api, lease.job_id)
-    naming = (job.base_model, api.caller.organization.name, job.suffix, adapter_id)
+    naming = (job.base_model, api.caller.organization.name, job.suffix)
+    name = (
+        tuned_name(*naming, adapter_id)
+        if job.era is Era.JOBS
+        else fine_tune_name(*naming, now() + next(SECONDS))
+    )
     tuned = TunedModel(
-        name=checkpoint_name(tuned_name(*naming), None if is_last else step),
+        name=checkpoint_name(name, None if is_last else step),
         organization_id=job.organization_id,
         project_id=job.project_id,
         base_model=job.base_model,
@@ -131,7 +159,8 @@ def _checkpoint(
         adapter_id=adapter_id,
         metrics=replace(metrics(step), step=step),
     )
-    api.store.jobs.record(lease, [metrics_event(step)], estimated_finish=now())
+    completed = NewEvent(f"Completed epoch {step}/{STEPS}", era=Era.FINE_TUNES)
+    api.store.jobs.record(lease, [metrics_event(step), completed], estimated_finish=now())
     api.store.jobs.add_checkpoint(lease, checkpoint, tuned, keep=3)
     return tuned
 

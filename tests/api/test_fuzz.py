@@ -13,6 +13,7 @@ from openai import OpenAI
 
 from tests.api.conftest import LiveApi, client_of
 from tests.contract.checker import CheckedTransport
+from tunesmith.domain.eras import fine_tune_id_of
 
 CHECKS = (
     "not_a_server_error",
@@ -33,6 +34,7 @@ CONFIG = """
 files = {{ values = {files} }}
 uploads = {{ values = {uploads} }}
 jobs = {{ values = {jobs} }}
+fine_tunes = {{ values = {fine_tunes} }}
 models = {{ values = ["tiny", "gpt-4o-mini"] }}
 
 [checks.negative_data_rejection]
@@ -42,6 +44,7 @@ expected-statuses = ["400", "401", "403", "404", "413"]  # by default not 413: a
 "path.file_id" = {{ dictionary = "files", probability = 0.5 }}
 "path.upload_id" = {{ dictionary = "uploads", probability = 0.5 }}
 "path.job_id" = {{ dictionary = "jobs", probability = 0.5 }}
+"path.fine_tune_id" = {{ dictionary = "fine_tunes", probability = 0.5 }}
 "path.name" = {{ dictionary = "models", probability = 0.5 }}
 "body.model" = {{ dictionary = "models", probability = 0.9 }}
 "body.training_file" = {{ dictionary = "files", probability = 0.9 }}
@@ -82,10 +85,15 @@ def config_for(client: OpenAI) -> str:
         client.fine_tuning.jobs.create(model="tiny", training_file=file_id).id
         for file_id in files[: NUM_FILES // 2]
     ]
+    # These have ended: the events of any other may be streamed for ever.
+    fine_tunes = [
+        fine_tune_id_of(client.fine_tuning.jobs.cancel(job_id).id)
+        for job_id in jobs[: NUM_FILES // 4]
+    ]
     uploads = [
         client.uploads.create(
             bytes=1, filename="a.jsonl", purpose="fine-tune", mime_type="text/jsonl"
         ).id
         for _ in range(NUM_FILES)
     ]
-    return CONFIG.format(files=files, uploads=uploads, jobs=jobs)
+    return CONFIG.format(files=files, uploads=uploads, jobs=jobs, fine_tunes=fine_tunes)

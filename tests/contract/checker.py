@@ -202,7 +202,7 @@ def _messages(content_type: str, body: bytes) -> Iterator[Any]:
     if content_type != "text/event-stream":
         yield json.loads(body)
         return
-    events = body.decode().split("\n\n")
+    events = [event for event in body.decode().split("\n\n") if event != ": keep-alive"]
     _claim(events[-2:] == ["data: [DONE]", ""], f"a stream that ends in {events[-2:]}")
     for event in events[:-2]:
         _claim(event.startswith("data: "), f"an event without data: {event!r}")
