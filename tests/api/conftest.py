@@ -127,6 +127,7 @@ def live_api(
     more_bases: Sequence[BaseModel] = (),
     unserved_bases: Sequence[BaseModel] = (),
     connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
+    limits: ApiLimits = LIMITS,
 ) -> Iterator[LiveApi]:
     """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none."""
     source = str(base_folder)
@@ -150,7 +151,7 @@ def live_api(
     with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
-        app = create_api(Services(store, catalog, models, reports, IDS, now, LIMITS))
+        app = create_api(Services(store, catalog, models, reports, IDS, now, limits))
         with serving_api(app, own, connections) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 

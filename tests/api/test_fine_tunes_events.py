@@ -4,10 +4,10 @@ The live streams are read from real sockets: what happens at their ends is the p
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from tests.api import histories
-from tests.api.conftest import IDS, KEY, LiveApi, LiveEngine, live_api
+from tests.api.conftest import IDS, KEY, LIMITS, LiveApi, LiveEngine, live_api
+from tunesmith.api.followers import FollowerLimits
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.jobs import EventLevel, NewEvent
 
@@ -66,9 +67,32 @@ def stream_of(client: httpx2.Client, ft: Any) -> Iterator[Iterator[str]]:
 @pytest.fixture
 def listener(api: LiveApi) -> Iterator[httpx2.Client]:
     """For streams that are left early, which nobody can check as a whole."""
-    headers = {"authorization": f"Bearer {KEY}"}
-    with httpx2.Client(base_url=api.url, headers=headers, timeout=WAIT_S) as client:
+    with client_of(api) as client:
         yield client
+
+
+Special = Callable[[FollowerLimits], AbstractContextManager[tuple[LiveApi, httpx2.Client]]]
+
+
+@pytest.fixture
+def special(base_folder: Path, tmp_path: Path, engine: LiveEngine) -> Special:
+    """An API with other limits, and a client of it that isn't checked."""
+
+    @contextmanager
+    def live(followers: FollowerLimits) -> Iterator[tuple[LiveApi, httpx2.Client]]:
+        limits = replace(LIMITS, followers=followers)
+        with (
+            live_api(base_folder, tmp_path, engine.url, limits=limits) as api,
+            client_of(api) as client,
+        ):
+            yield api, client
+
+    return live
+
+
+def client_of(api: LiveApi) -> httpx2.Client:
+    headers = {"authorization": f"Bearer {KEY}"}
+    return httpx2.Client(base_url=api.url, headers=headers, timeout=WAIT_S)
 
 
 def wait_until(is_so: Callable[[], bool], complaint: str) -> None:
@@ -79,7 +103,7 @@ def wait_until(is_so: Callable[[], bool], complaint: str) -> None:
 
 
 def num_followers(api: LiveApi) -> int:
-    return int(api.app.state.services.followers._followers.total())
+    return int(api.app.state.services.followers.count)
 
 
 # At once
@@ -169,84 +193,75 @@ def test_what_happens_is_told_until_the_job_ends(
     assert json.loads(told[-2]) == events_of(http, ft)[-1]
 
 
-def test_followers_hold_no_thread(api: LiveApi, http: httpx2.Client, listener: Any) -> None:
+def test_followers_hold_no_thread(special: Special) -> None:
     """More of them than threads: other requests are answered all the same."""
-    num_threads = 40  # FastAPI's
-    fts = [new(api, http) for _ in range(2)]
-    with follower_limits(api, 2 * num_threads), ExitStack() as stack:
-        streams = [
-            stack.enter_context(stream_of(listener, fts[number % 2]))
-            for number in range(num_threads + 5)
-        ]
+    num = 45  # FastAPI has 40 threads
+    with special(FollowerLimits(num, num)) as (api, client), ExitStack() as stack:
+        ft = new(api, client)
+        streams = [stack.enter_context(stream_of(client, ft)) for _ in range(num)]
         for stream in streams:
             assert "Created fine-tune" in next(stream)
-        assert num_followers(api) == num_threads + 5
-        assert http.get("/v1/models").status_code == 200
-        for ft in fts:
-            http.post(f"{FINE_TUNES}/{ft['id']}/cancel")
+        assert num_followers(api) == num
+        assert client.get("/v1/models").status_code == 200
+        client.post(f"{FINE_TUNES}/{ft['id']}/cancel")
         for stream in streams:
             assert list(stream)[-1] == DONE
-    wait_until(lambda: num_followers(api) == 0, "ended streams keep their places")
+        wait_until(lambda: num_followers(api) == 0, "ended streams keep their places")
 
 
-def test_too_many_followers_are_told_so(api: LiveApi, http: httpx2.Client, listener: Any) -> None:
-    ft = new(api, http)
-    with follower_limits(api, 1), stream_of(listener, ft) as stream:
-        next(stream)
-        answer = http.get(f"{FINE_TUNES}/{ft['id']}/events?stream=true")
-        assert answer.status_code == 429
-        assert answer.json()["error"]["message"] == (
-            "1 streams of this project's events are open, as many as there may be. Close one, or "
-            "ask for the events without 'stream' now and then."
-        )
-        assert events_of(http, ft)
-    wait_until(lambda: num_followers(api) == 0, "a client that went away keeps its place")
-    http.post(f"{FINE_TUNES}/{ft['id']}/cancel")
-    with stream_of(http, ft) as stream:
-        assert list(stream)[-1] == DONE
-
-
-def test_one_project_leaves_places_to_others() -> None:
-    from tunesmith.api.followers import FollowerRoom
-    from tunesmith.domain.errors import RateLimited
-
-    room = FollowerRoom(3, 2)
-    with room.place("a"), room.place("a"):
-        with pytest.raises(RateLimited, match="2 streams of this project"), room.place("a"):
-            pass
-        with (
-            room.place("b"),
-            pytest.raises(RateLimited, match="3 streams of events are open on this service"),
-            room.place("c"),
-        ):
-            pass
-    with room.place("a"), room.place("b"), room.place("c"):
-        pass
-
-
-@contextmanager
-def follower_limits(api: LiveApi, most: int) -> Iterator[None]:
-    room = api.app.state.services.followers
-    before = (room._most, room._most_of_project)
-    room._most = room._most_of_project = most
-    try:
-        yield
-    finally:
-        room._most, room._most_of_project = before
-
-
-def test_silence_is_broken_by_comments(
-    api: LiveApi, http: httpx2.Client, ft: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limits", "whose"),
+    [(FollowerLimits(2, 1), "This project's"), (FollowerLimits(1, 2), "This service's")],
+)
+def test_too_many_followers_are_told_so(
+    special: Special, limits: FollowerLimits, whose: str
 ) -> None:
+    with special(limits) as (api, client):
+        ft = new(api, client)
+        with stream_of(client, ft) as stream:
+            next(stream)
+            answer = client.get(f"{FINE_TUNES}/{ft['id']}/events?stream=true")
+            assert answer.status_code == 429
+            error = answer.json()["error"]
+            assert error["message"] == (
+                f"{whose} open streams of events are as many as there may be at once, 1. Close "
+                "one, or ask for the events without 'stream' now and then."
+            )
+            assert events_of(client, ft)
+        wait_until(lambda: num_followers(api) == 0, "a client that went away keeps its place")
+        client.post(f"{FINE_TUNES}/{ft['id']}/cancel")
+        with stream_of(client, ft) as stream:
+            assert list(stream)[-1] == DONE
+
+
+def test_one_project_leaves_places_to_others(special: Special) -> None:
+    with special(FollowerLimits(2, 1)) as (api, client):
+        ft = new(api, client)
+        key = api.new_key("local", project="other")
+        headers = {"authorization": f"Bearer {key}"}
+        with (
+            stream_of(client, ft) as stream,
+            httpx2.Client(base_url=api.url, headers=headers, timeout=WAIT_S) as other,
+        ):
+            next(stream)
+            form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a", b"{}")}}
+            file_id = other.post("/v1/files", **form).json()["id"]
+            ft = other.post(FINE_TUNES, json={"training_file": file_id}).json()
+            with stream_of(other, ft) as its_stream:
+                assert "Created" in next(its_stream)
+
+
+def test_silence_is_broken_by_comments(special: Special) -> None:
     """Which the old library skips; proxies would hang up without them."""
-    monkeypatch.setattr("tunesmith.api.followers.KEEP_ALIVE_INTERVAL_S", 0.0)
-    monkeypatch.setattr("tunesmith.api.followers.LOOK_INTERVAL_S", 0.01)
-    with http.stream("GET", f"{FINE_TUNES}/{ft['id']}/events?stream=true") as answer:
-        lines = answer.iter_lines()
-        assert "Created" in next(lines)
-        assert [next(lines) for _ in range(4)] == ["", ": keep-alive", "", ": keep-alive"]
-        api.store.jobs.cancel(api.caller.scope, ft["id"])
-        rest = [line for line in lines if line not in ("", ": keep-alive")]
+    limits = FollowerLimits(look_interval_s=0.01, keep_alive_s=0.0)
+    with special(limits) as (api, client):
+        ft = new(api, client)
+        with client.stream("GET", f"{FINE_TUNES}/{ft['id']}/events?stream=true") as answer:
+            lines = answer.iter_lines()
+            assert "Created" in next(lines)
+            assert [next(lines) for _ in range(4)] == ["", ": keep-alive", "", ": keep-alive"]
+            api.store.jobs.cancel(api.caller.scope, ft["id"])
+            rest = [line for line in lines if line not in ("", ": keep-alive")]
     assert "Fine-tune cancelled" in rest[0]
     assert rest[1] == "data: [DONE]"
 
@@ -262,34 +277,14 @@ def test_a_job_that_has_nothing_to_tell_has_a_stream_too(
         assert next(answer.iter_lines()) == ": keep-alive"
 
 
-def test_a_server_that_stops_hangs_up_at_once_and_never_says_done(
-    base_folder: Path, tmp_path: Path, engine: LiveEngine
-) -> None:
-    """The server would wait for its answers' ends, and be killed for that in the end."""
-    headers = {"authorization": f"Bearer {KEY}"}
-    told: list[str] = []
-    with live_api(base_folder, tmp_path, engine.url) as api:
-        with httpx2.Client(base_url=api.url, headers=headers) as client:
-            ft = new(api, client)
-        stopped = threading.Event()
-        begun = threading.Event()
-
-        def read() -> None:
-            with (
-                httpx2.Client(base_url=api.url, headers=headers, timeout=WAIT_S) as client,
-                stream_of(client, ft) as stream,
-                pytest.raises(httpx2.RemoteProtocolError),
-            ):
-                for event in stream:
-                    told.append(event)
-                    begun.set()
-            stopped.set()
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        assert begun.wait(WAIT_S)
-        api.server.should_exit = True
-        assert stopped.wait(WAIT_S)
-        reader.join()
-        wait_until(lambda: num_followers(api) == 0, "the stream goes on for nobody")
+def test_a_server_that_stops_hangs_up_at_once_and_never_says_done(special: Special) -> None:
+    """It would wait for its answers' ends, and be killed for that in the end."""
+    with special(FollowerLimits()) as (api, client):
+        ft = new(api, client)
+        with stream_of(client, ft) as stream:
+            told = [next(stream)]
+            api.server.should_exit = True
+            with pytest.raises(httpx2.RemoteProtocolError):
+                told += stream
     assert messages([json.loads(event) for event in told]) == [f"Created fine-tune: {ft['id']}"]
+    assert num_followers(api) == 0

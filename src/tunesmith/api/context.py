@@ -13,7 +13,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from tunesmith.api.body_room import BodyRoom
-from tunesmith.api.followers import FollowerRoom
+from tunesmith.api.followers import FollowerLimits, Followers
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.domain.ids import Ids
@@ -34,8 +34,7 @@ class ApiLimits:
     max_prompts: int = 256  # of one request for text completions
     max_request_tokens: int = 2**18  # of all its prompts and all that may be made of them
     max_logprobs: int = 2**18  # in one answer: about a second of work to write them all
-    max_followers: int = 64  # of events, each with two looks a second into the database
-    max_project_followers: int = 16
+    followers: FollowerLimits = field(default_factory=FollowerLimits)  # of jobs' events
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class Services:
         return BodyRoom(MAX_LARGE_BODIES * self.limits.max_body_bytes)
 
     @cached_property
-    def followers(self) -> FollowerRoom:
-        return FollowerRoom(self.limits.max_followers, self.limits.max_project_followers)
+    def followers(self) -> Followers:
+        return Followers(self.limits.followers)
 
 
 async def services(request: Request) -> Services:

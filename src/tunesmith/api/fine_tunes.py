@@ -15,7 +15,7 @@ from tunesmith.api.any_job import created, find_job, job_not_found, new_job, ref
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
-from tunesmith.api.followers import Look, follow
+from tunesmith.api.followers import Look
 from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.models import delete_tuned_model
 from tunesmith.api.openapi import EVENT
@@ -105,7 +105,7 @@ def list_fine_tune_events(
         return fine_tune_event_list_reply(_events(services, job.id))
     end_with_server(request)
     look = _look(services, caller, job.id)
-    return EventStream(follow(services.followers, caller.project.id, look, _written))
+    return EventStream(services.followers.follow(caller.project.id, look, _written))
 
 
 @router.delete("/fine-tunes/{fine_tune_id:path}")
