@@ -21,10 +21,10 @@ START_TIMEOUT_S = 20.0
 
 @contextmanager
 def serving_api(
-    app: ASGIApp, listener: socket.socket, limits: ConnectionLimits
+    app: ASGIApp, listener: socket.socket, limits: ConnectionLimits, grace_s: int = 2
 ) -> Iterator[uvicorn.Server]:
     """Runs the API as `tunesmith api` does."""
-    with running(ServerConfig(app, Ids(), limits, grace_s=2), listener) as server:
+    with running(ServerConfig(app, Ids(), limits, grace_s), listener) as server:
         yield server
 
 

@@ -128,6 +128,7 @@ def live_api(
     unserved_bases: Sequence[BaseModel] = (),
     connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
     limits: ApiLimits = LIMITS,
+    grace_s: int = 2,
 ) -> Iterator[LiveApi]:
     """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none."""
     source = str(base_folder)
@@ -152,7 +153,7 @@ def live_api(
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
         app = create_api(Services(store, catalog, models, reports, IDS, now, limits))
-        with serving_api(app, own, connections) as server:
+        with serving_api(app, own, connections, grace_s) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 
 

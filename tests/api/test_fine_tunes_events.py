@@ -71,7 +71,7 @@ def listener(api: LiveApi) -> Iterator[httpx2.Client]:
         yield client
 
 
-Special = Callable[[FollowerLimits], AbstractContextManager[tuple[LiveApi, httpx2.Client]]]
+Special = Callable[..., AbstractContextManager[tuple[LiveApi, httpx2.Client]]]
 
 
 @pytest.fixture
@@ -79,10 +79,12 @@ def special(base_folder: Path, tmp_path: Path, engine: LiveEngine) -> Special:
     """An API with other limits, and a client of it that isn't checked."""
 
     @contextmanager
-    def live(followers: FollowerLimits) -> Iterator[tuple[LiveApi, httpx2.Client]]:
+    def live(
+        followers: FollowerLimits, grace_s: int = 2
+    ) -> Iterator[tuple[LiveApi, httpx2.Client]]:
         limits = replace(LIMITS, followers=followers)
         with (
-            live_api(base_folder, tmp_path, engine.url, limits=limits) as api,
+            live_api(base_folder, tmp_path, engine.url, limits=limits, grace_s=grace_s) as api,
             client_of(api) as client,
         ):
             yield api, client
@@ -279,7 +281,7 @@ def test_a_job_that_has_nothing_to_tell_has_a_stream_too(
 
 def test_a_server_that_stops_hangs_up_at_once_and_never_says_done(special: Special) -> None:
     """It would wait for its answers' ends, and be killed for that in the end."""
-    with special(FollowerLimits()) as (api, client):
+    with special(FollowerLimits(), grace_s=int(2 * WAIT_S)) as (api, client):
         ft = new(api, client)
         with stream_of(client, ft) as stream:
             told = [next(stream)]

@@ -2,6 +2,7 @@ import pytest
 
 from tests.unit.store.builders import OURS, FixedClock, a_job, add_file, running_job, stored_file
 from tunesmith.domain import errors
+from tunesmith.domain.eras import Era
 from tunesmith.domain.jobs import Event, EventLevel, EventType, NewEvent
 from tunesmith.store.store import Store
 
@@ -115,3 +116,40 @@ def test_all_metrics_are_oldest_first_and_nothing_else(store: Store) -> None:
     steps = [event.data and event.data["step"] for event in store.events.all_metrics("ftjob-1")]
     assert steps == list(range(1, 120))
     assert store.jobs.find(OURS, "ftjob-1") is not None
+
+
+def test_each_era_has_its_own_events_and_those_of_both(store: Store) -> None:
+    lease = running_job(store)
+    eras = (Era.JOBS, Era.FINE_TUNES, None)
+    store.jobs.record(lease, [NewEvent(str(number), era=eras[number % 3]) for number in range(6)])
+
+    def told(era: Era) -> list[str]:
+        page = store.events.page(lease.job_id, era, limit=100, is_ascending=True)
+        return [event.message for event in page.items if event.message.isdecimal()]
+
+    assert told(Era.JOBS) == ["0", "2", "3", "5"]
+    assert told(Era.FINE_TUNES) == ["1", "2", "4", "5"]
+
+
+@pytest.mark.parametrize("is_ascending", [True, False])
+def test_pages_go_on_behind_any_event_of_their_era(store: Store, is_ascending: bool) -> None:
+    lease = running_job(store)
+    eras = (Era.JOBS, Era.FINE_TUNES, None)
+    store.jobs.record(lease, [NewEvent(str(number), era=eras[number % 3]) for number in range(9)])
+    whole = store.events.page(
+        lease.job_id, Era.FINE_TUNES, limit=100, is_ascending=is_ascending
+    ).items
+    for number, after in enumerate(whole):
+        page = store.events.page(
+            lease.job_id, Era.FINE_TUNES, limit=2, after=after.id, is_ascending=is_ascending
+        )
+        assert page.items == whole[number + 1 : number + 3]
+        assert page.has_more == (number + 3 < len(whole))
+
+
+def test_an_event_of_the_other_era_is_no_place_to_go_on_from(store: Store) -> None:
+    lease = running_job(store)
+    store.jobs.record(lease, [NewEvent("theirs", era=Era.FINE_TUNES)])
+    theirs = store.events.page(lease.job_id, Era.FINE_TUNES, limit=1).items[0]
+    with pytest.raises(errors.InvalidRequest, match=theirs.id):
+        store.events.page(lease.job_id, Era.JOBS, limit=1, after=theirs.id)

@@ -1,0 +1,106 @@
+"""Jobs in the first era's view: with their files, and when they were last heard of."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event
+
+from tests.unit.store.builders import (
+    OURS,
+    START,
+    FixedClock,
+    a_job,
+    add_file,
+    add_job,
+    running_job,
+    stored_file,
+)
+from tunesmith.domain.eras import Era
+from tunesmith.domain.jobs import NewEvent
+from tunesmith.domain.tenancy import Scope
+from tunesmith.store.store import Store
+
+
+@contextmanager
+def counted(store: Store) -> Iterator[list[str]]:
+    """The statements that the store sends to its database meanwhile."""
+    statements: list[str] = []
+
+    def note(*args: object) -> None:
+        statements.append(str(args[2]))
+
+    engine = store._database._engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_oldest_first_of_one_project(store: Store) -> None:
+    for number, hour in enumerate([3, 1, 2, 1]):
+        created_at = START + timedelta(hours=hour)
+        era = Era.FINE_TUNES if number % 2 else Era.JOBS
+        add_job(store, a_job(f"ftjob-{number}", created_at=created_at, era=era))
+    elsewhere = Scope("org-ours", "proj_other")
+    add_job(store, a_job("ftjob-other", "file-other", scope=elsewhere))
+    ids = [one.job.id for one in store.fine_tunes.all(OURS)]
+    assert ids == ["ftjob-1", "ftjob-3", "ftjob-2", "ftjob-0"]
+    assert [one.job.id for one in store.fine_tunes.all(elsewhere)] == ["ftjob-other"]
+
+
+@pytest.mark.parametrize("id", ["ftjob-1", "ft-1"])
+def test_one_is_found_by_both_ids_in_its_own_project(store: Store, id: str) -> None:
+    job = add_job(store, a_job())
+    found = store.fine_tunes.find(OURS, id)
+    assert found is not None
+    assert found.job == job
+    assert [found] == store.fine_tunes.all(OURS)
+    assert store.fine_tunes.find(Scope("org-ours", "proj_other"), id) is None
+    assert store.fine_tunes.find(OURS, "ft-none") is None
+
+
+def test_files_are_those_of_the_job_that_are_still_there(store: Store, clock: FixedClock) -> None:
+    add_file(store, stored_file("file-2", expires_at=START + timedelta(hours=1)))
+    add_job(
+        store,
+        a_job(validation_file_id="file-2", validation_blob="files/file-2"),
+    )
+    (one,) = store.fine_tunes.all(OURS)
+    assert one.training_file == stored_file()
+    assert one.validation_file is not None
+    assert (one.validation_file.id, one.result_file) == ("file-2", None)
+    clock.advance(3601)
+    (one,) = store.fine_tunes.all(OURS)
+    assert (one.training_file, one.validation_file) == (stored_file(), None)
+    store.files.delete(OURS, "file-1")
+    (one,) = store.fine_tunes.all(OURS)
+    assert one.training_file is None
+
+
+@pytest.mark.parametrize("era", [Era.JOBS, Era.FINE_TUNES, None])
+def test_updated_at_is_when_anything_was_told(
+    store: Store, clock: FixedClock, era: Era | None
+) -> None:
+    lease = running_job(store)
+    clock.advance(90)
+    store.jobs.record(lease, [NewEvent("a", era=era)])
+    clock.advance(90)
+    (one,) = store.fine_tunes.all(OURS)
+    assert one.updated_at == START + timedelta(seconds=90)
+
+
+def test_a_job_without_events_was_updated_when_it_was_made(store: Store) -> None:
+    add_file(store, stored_file())
+    store.jobs.create(a_job(), [])
+    (one,) = store.fine_tunes.all(OURS)
+    assert one.updated_at == START
+
+
+def test_a_long_list_takes_no_more_queries_than_a_short_one(store: Store) -> None:
+    """And none of them goes through all events: each newest one is the first of an index."""
+    for number in range(50):
+        add_job(store, a_job(f"ftjob-{number}"))
+    with counted(store) as statements:
+        assert len(store.fine_tunes.all(OURS)) == 50
+    assert len([one for one in statements if one.startswith("SELECT")]) == 2
