@@ -142,6 +142,19 @@ curl $OPENAI_BASE_URL/completions \\
   -H "Authorization: Bearer $OPENAI_API_KEY" \\
   -d '{"model": "'$MODEL'", "prompt": "Say this is a test", "max_tokens": 7, "temperature": 0}'
 """
+# The first era's, as pages of the time print it.
+CREATE_FINE_TUNE = """
+curl $OPENAI_BASE_URL/fine-tunes \\
+-H "Content-Type: application/json" \\
+-H "Authorization: Bearer $OPENAI_API_KEY" \\
+-d '{
+"training_file": "'$FILE'"
+}'
+"""
+FINE_TUNE = 'curl $OPENAI_BASE_URL/fine-tunes/$FT{} -H "Authorization: Bearer $OPENAI_API_KEY"'
+CANCEL_FINE_TUNE = (
+    'curl $OPENAI_BASE_URL/fine-tunes/$FT/cancel -X POST -H "Authorization: Bearer $OPENAI_API_KEY"'
+)
 
 
 def get(path: str) -> str:
@@ -199,6 +212,23 @@ def test_job_events_and_checkpoints(shell: Shell, job: Mapping[str, Any]) -> Non
     (last, first) = shell.json(JOB.format("/checkpoints"), JOB=job["id"])["data"]
     assert last["fine_tuned_model_checkpoint"] == job["fine_tuned_model"]
     assert first["fine_tuned_model_checkpoint"].endswith(":ckpt-step-60")
+
+
+def test_fine_tunes(shell: Shell, file: Mapping[str, Any]) -> None:
+    """The request of a page that names nothing but a training file, then whatever else one did."""
+    created = shell.json(CREATE_FINE_TUNE, FILE=file["id"])
+    assert (created["object"], created["model"]) == ("fine-tune", "curie")
+    assert created["training_files"] == [file]
+    assert (created["hyperparams"]["n_epochs"], created["status"]) == (4, "pending")
+    assert created["events"][0]["message"] == f"Created fine-tune: {created['id']}"
+    ft = created["id"]
+    assert shell.json(CANCEL_FINE_TUNE, FT=ft)["status"] == "cancelled"
+    assert shell.json(FINE_TUNE.format(""), FT=ft)["status"] == "cancelled"
+    assert ft in [one["id"] for one in shell.json(get("fine-tunes"))["data"]]
+    events = shell.json(FINE_TUNE.format("/events"), FT=ft)["data"]
+    assert events[-1]["message"] == "Fine-tune cancelled"
+    stream = shell.text(FINE_TUNE.format("/events?stream=true"), FT=ft)
+    assert stream.endswith('"message":"Fine-tune cancelled"}\n\ndata: [DONE]\n\n')
 
 
 def test_models(shell: Shell, job: Mapping[str, Any]) -> None:
