@@ -65,9 +65,12 @@ def create_fine_tune(
     return reply
 
 
-@router.get("/fine-tunes")
-def list_fine_tunes(caller: CallerDep, services: ServicesDep) -> FineTuneListReply:
-    return fine_tune_list_reply(services.store.fine_tunes.all(caller.scope))
+@router.get("/fine-tunes", response_model=FineTuneListReply)
+def list_fine_tunes(caller: CallerDep, services: ServicesDep) -> Response:
+    """Written out here, in a thread: where FastAPI would do it, ten thousand fine-tunes (5 MB) hold
+    up everybody else for 0.2 s."""
+    reply = fine_tune_list_reply(services.store.fine_tunes.all(caller.scope))
+    return Response(reply.model_dump_json(), media_type="application/json")
 
 
 @router.get("/fine-tunes/{fine_tune_id}")
