@@ -385,7 +385,7 @@ def _guarded_update(
     if row is not None:
         return row
     status = connection.execute(select(ours.status).where(held)).scalar_one_or_none()
-    if status is JobStatus.PAUSED:
+    if (status, moves_to) == (JobStatus.PAUSED, JobStatus.SUCCEEDED):
         raise errors.JobPaused(f"{lease.job_id} was paused")
     assert status is None, f"{lease.job_id} can't move from {status} to {moves_to}"
     raise errors.LeaseLost(
