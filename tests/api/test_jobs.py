@@ -295,7 +295,14 @@ def test_another_organization_s_files_and_jobs_do_not_exist(
         stranger.fine_tuning.jobs.create(model="tiny", training_file=file_id)
     job = client.fine_tuning.jobs.create(model="tiny", training_file=file_id)
     jobs = stranger.fine_tuning.jobs
-    for ask in (jobs.retrieve, jobs.cancel, jobs.list_events, jobs.checkpoints.list):
+    for ask in (
+        jobs.retrieve,
+        jobs.cancel,
+        jobs.pause,
+        jobs.resume,
+        jobs.list_events,
+        jobs.checkpoints.list,
+    ):
         with pytest.raises(openai.NotFoundError) as caught:
             ask(job.id)
         assert caught.value.code == "fine_tune_not_found"
@@ -512,6 +519,64 @@ def test_of_cancels_at_once_one_is_the_cancel(api: LiveApi, client: OpenAI, file
     assert answers.count("cancelled") == 1
     assert sum('already has status "cancelled"' in answer for answer in answers) == 3
     assert [event.level for event in client.fine_tuning.jobs.list_events(job.id)].count("warn") == 1
+
+
+def test_a_running_job_can_be_paused_and_resumed(
+    api: LiveApi, client: OpenAI, file_id: str
+) -> None:
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file_id)
+    histories.started(api, job.id)
+    planned = client.fine_tuning.jobs.retrieve(job.id).hyperparameters
+    paused = client.fine_tuning.jobs.pause(job.id)
+    assert (paused.status, paused.finished_at, paused.error) == ("paused", None, None)
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
+    assert client.fine_tuning.jobs.list().data[0].status == "paused"
+    resumed = client.fine_tuning.jobs.resume(job.id)
+    assert (resumed.status, resumed.hyperparameters) == ("queued", planned)
+    told = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=2).data]
+    assert told == ["Fine-tuning job resumed", "Fine-tuning job paused"]
+
+
+def test_a_paused_job_can_be_cancelled(api: LiveApi, client: OpenAI, file_id: str) -> None:
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file_id)
+    histories.started(api, job.id)
+    client.fine_tuning.jobs.pause(job.id)
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("state", "verb", "status", "origin"),
+    [
+        ("queued", "pause", "queued", "running"),
+        ("running", "resume", "running", "paused"),
+        ("paused", "pause", "paused", "running"),
+        ("cancelled", "pause", "cancelled", "running"),
+        ("cancelled", "resume", "cancelled", "paused"),
+    ],
+)
+def test_a_job_in_another_state_can_not_be_paused_or_resumed(
+    api: LiveApi, client: OpenAI, file_id: str, state: str, verb: str, status: str, origin: str
+) -> None:
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file_id)
+    if state == "queued":
+        histories.validated(api, job.id)
+    else:
+        histories.started(api, job.id)
+    if state == "paused":
+        client.fine_tuning.jobs.pause(job.id)
+    if state == "cancelled":
+        client.fine_tuning.jobs.cancel(job.id)
+    turn = getattr(client.fine_tuning.jobs, verb)
+    with pytest.raises(openai.BadRequestError) as caught:
+        turn(job.id)
+    assert caught.value.body == {
+        "message": f'Cannot {verb} a job {job.id} that has status "{status}": only a {origin} job '
+        f"can be {verb}d.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": None,
+    }
+    assert client.fine_tuning.jobs.retrieve(job.id).status == status
 
 
 @pytest.mark.parametrize(

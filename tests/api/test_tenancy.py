@@ -41,6 +41,8 @@ class Named:
     result_file_id: str
     job_id: str
     queued_job_id: str
+    running_job_id: str
+    paused_job_id: str
     event_id: str
     checkpoint_id: str
     model: str
@@ -128,6 +130,12 @@ PROBES: Mapping[tuple[str, str], Sequence[Probe]] = {
     ("POST", JOBS + "/{job_id}/cancel"): [
         lambda named: Sent("POST", f"{JOBS}/{named.queued_job_id}/cancel"),
     ],
+    ("POST", JOBS + "/{job_id}/pause"): [
+        lambda named: Sent("POST", f"{JOBS}/{named.running_job_id}/pause"),
+    ],
+    ("POST", JOBS + "/{job_id}/resume"): [
+        lambda named: Sent("POST", f"{JOBS}/{named.paused_job_id}/resume"),
+    ],
     ("GET", JOBS + "/{job_id}/events"): [
         lambda named: Sent("GET", f"{JOBS}/{named.job_id}/events"),
         lambda named: Sent("GET", f"{JOBS}/{named.job_id}/events?after={named.event_id}"),
@@ -190,6 +198,8 @@ NOBODY_S = Named(
     result_file_id="file-000000000000000000000001",
     job_id="ftjob-000000000000000000000000",
     queued_job_id="ftjob-000000000000000000000001",
+    running_job_id="ftjob-000000000000000000000002",
+    paused_job_id="ftjob-000000000000000000000003",
     event_id="ftevent-000000000000000000000000",
     checkpoint_id="ftckpt_000000000000000000000000",
     model="ft:tiny:local::00000000",
@@ -204,14 +214,19 @@ def operations(api: LiveApi) -> dict[tuple[str, str], Any]:
 
 @pytest.fixture
 def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
-    """A finished job with all that it leaves behind, one that waits, an upload that is complete
-    but for the word."""
+    """A finished job with all that it leaves behind, one each that waits, trains and is paused,
+    an upload that is complete but for the word."""
     last = histories.tuned(api, base_folder, seed=1, num_checkpoints=2)[-1]
     done = api.store.jobs.find(api.caller.scope, last.job_id)
     assert done is not None
     assert done.result_file_id is not None
     queued = histories.new_job(api)
-    api.store.jobs.create(queued, [])
+    running, paused = histories.new_job(api), histories.new_job(api)
+    for job in (queued, running, paused):
+        api.store.jobs.create(job, [])
+    for job in (running, paused):
+        histories.started(api, job.id)
+    api.store.jobs.pause(api.caller.scope, paused.id)
     upload_id, part_id = new_upload(http)
     checkpoint = api.store.checkpoints.page(done.id, limit=10).items[-1]
     assert checkpoint.model_name != last.name
@@ -222,6 +237,8 @@ def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
         result_file_id=done.result_file_id,
         job_id=done.id,
         queued_job_id=queued.id,
+        running_job_id=running.id,
+        paused_job_id=paused.id,
         event_id=api.store.events.page(done.id, limit=1).items[0].id,
         checkpoint_id=checkpoint.id,
         model=last.name,

@@ -114,6 +114,27 @@ def test_job_of_a_killed_trainer_ends_as_if_nothing_had_happened(
     assert told.count("Fine-tuning job started") == 1
 
 
+def test_paused_job_goes_on_as_if_nothing_had_happened(
+    own_service: Service, sdk: OpenAI, marv: Path
+) -> None:
+    """Paused in the middle of an epoch, resumed after another job had its turn; then paused and
+    resumed in one breath, before the trainer can have noticed. The same bits again."""
+    paused = start_job(sdk, marv, n_epochs=2)
+    wait_for_step(sdk, paused.id, 20)
+    assert sdk.fine_tuning.jobs.pause(paused.id).status == "paused"
+    peaceful = wait_for_success(sdk, start_job(sdk, marv, n_epochs=2).id)
+    assert sdk.fine_tuning.jobs.retrieve(paused.id).status == "paused"
+    told = len(metrics(sdk, paused.id))
+    assert 20 <= told < 120
+    assert sdk.fine_tuning.jobs.resume(paused.id).status == "queued"
+    wait_for_step(sdk, paused.id, told + 10)
+    sdk.fine_tuning.jobs.pause(paused.id)
+    sdk.fine_tuning.jobs.resume(paused.id)
+    paused = wait_for_success(sdk, paused.id)
+    assert metrics(sdk, paused.id) == metrics(sdk, peaceful.id)
+    assert adapter_bytes(own_service, paused) == adapter_bytes(own_service, peaceful)
+
+
 def test_job_that_kills_its_trainer_fails_and_the_queue_goes_on(
     own_service: Service, sdk: OpenAI, marv: Path
 ) -> None:

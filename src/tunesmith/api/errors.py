@@ -39,6 +39,7 @@ STATUS: Mapping[type[errors.TunesmithError], int] = {
     errors.StorageFull: 503,
     # Of the worker's world; no route meets them.
     errors.JobFailed: 500,
+    errors.JobPaused: 500,
     errors.LeaseLost: 500,
 }
 

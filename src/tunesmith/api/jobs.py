@@ -92,6 +92,24 @@ def cancel_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobRepl
     return job_reply(job)
 
 
+@router.post("/fine_tuning/jobs/{job_id}/pause")
+def pause_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
+    """A job that runs stops as soon as its trainer has written a snapshot."""
+    job = services.store.jobs.pause(caller.scope, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job_reply(job)
+
+
+@router.post("/fine_tuning/jobs/{job_id}/resume")
+def resume_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply:
+    """A paused job queues again and goes on exactly where it stopped."""
+    job = services.store.jobs.resume(caller.scope, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job_reply(job)
+
+
 @router.get("/fine_tuning/jobs/{job_id}/events")
 def list_events(
     job_id: str,

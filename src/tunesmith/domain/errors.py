@@ -16,6 +16,7 @@ TunesmithError
 ├── Unavailable             a part of the service is down; a retry helps
 │   └── StorageFull         the disk is full
 ├── JobFailed               training can't go on, for a reason that the user should read
+├── JobPaused               a worker's job is not to end now: its owner paused it
 └── LeaseLost               a worker's job was taken from it (cancelled, or given to another)
 
 Each carries `message` (a sentence that says what to do), `code` (stable, for programs) and
@@ -139,6 +140,10 @@ class JobFailed(TunesmithError):
     """Training can't go on; the message is for the job's owner."""
 
     default_code = "training_failed"
+
+
+class JobPaused(TunesmithError):
+    """The job can't succeed, for its owner paused it: the worker lets go of it."""
 
 
 class LeaseLost(TunesmithError):

@@ -2,8 +2,13 @@
 
     validating_files ──► queued ──► running ──► succeeded
            │               │          │
-           └───────────────┴──────────┴──► failed, cancelled
+           │               ▲ │        │  │
+           │               │ │        ▼  │
+           │               └─┼── paused  │
+           └─────────────────┴────────┴──┴──► failed, cancelled
 
+A job is paused by its owner while it runs: its worker leaves a snapshot and lets go of it. Resumed,
+it queues again and goes on from there.
 The store applies a move with one guarded UPDATE; nothing else changes a status.
 Source: behaviour reference, sections 4 to 7.
 """
@@ -23,6 +28,7 @@ class JobStatus(StrEnum):
     VALIDATING_FILES = "validating_files"
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -37,7 +43,11 @@ LEGAL_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
         {JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED}
     ),
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED}),
-    JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}),
+    JobStatus.RUNNING: frozenset(
+        {JobStatus.SUCCEEDED, JobStatus.PAUSED, JobStatus.FAILED, JobStatus.CANCELLED}
+    ),
+    # Its worker may still find out that it can't go on.
+    JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED}),
     JobStatus.SUCCEEDED: frozenset(),
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELLED: frozenset(),

@@ -3,7 +3,8 @@
 A lease must be renewed in time, also while one long step runs, so a thread of its own does it.
 When the lease is lost (the job was cancelled, or this process was too slow and another worker
 has it) `is_lost` turns true and the work stops at the next chance. It need not be quick: every
-write is guarded by the fence, so a late one changes nothing.
+write is guarded by the fence, so a late one changes nothing. When the job's owner has paused it,
+`is_paused` turns true: the work stops too, but what was done is kept.
 """
 
 import logging
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tunesmith.domain import errors
-from tunesmith.domain.jobs import Lease
+from tunesmith.domain.jobs import JobStatus, Lease
 from tunesmith.store.store import Store
 
 log = logging.getLogger("tunesmith.worker")
@@ -27,6 +28,7 @@ class HeldLease:
         self._ttl_s = ttl_s
         self._done = threading.Event()
         self._lost = threading.Event()
+        self._paused = threading.Event()
         self._thread = threading.Thread(
             target=self._keep_alive, name=f"lease-{lease.job_id}", daemon=True
         )
@@ -35,9 +37,14 @@ class HeldLease:
     def is_lost(self) -> bool:
         return self._lost.is_set()
 
-    def mark_lost(self) -> None:
-        """Told by whoever saw a guarded write refused before the next renewal was due."""
-        self._lost.set()
+    @property
+    def is_paused(self) -> bool:
+        return self._paused.is_set()
+
+    def see(self, status: JobStatus) -> None:
+        """Told by whoever wrote something about the job and learned its status by that."""
+        if status is JobStatus.PAUSED:
+            self._paused.set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,7 +62,7 @@ class HeldLease:
     def _keep_alive(self) -> None:
         while not self._done.wait(self._ttl_s / 3):
             try:
-                self._store.jobs.renew(self.lease, self._ttl_s)
+                self.see(self._store.jobs.renew(self.lease, self._ttl_s))
             except errors.LeaseLost:
                 self._lost.set()
                 return

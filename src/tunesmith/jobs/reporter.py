@@ -10,7 +10,7 @@ import time
 from datetime import datetime, timedelta
 
 from tunesmith.adapters.shelf import AdapterShelf
-from tunesmith.domain import errors, models
+from tunesmith.domain import models
 from tunesmith.domain.eras import Era
 from tunesmith.domain.ids import BASE62, Ids
 from tunesmith.domain.jobs import Checkpoint, EventType, Job, NewEvent, StepMetrics
@@ -49,24 +49,23 @@ class Reporter:
         self._organization = store.tenants.organization(job.organization_id)
 
     def __call__(self, progress: Progress) -> None:
-        """Takes the loop's reports. Once the lease is lost they go nowhere."""
-        try:
-            if isinstance(progress, StepDone):
-                self._step(progress)
-            elif isinstance(progress, SaveDue):
-                self.flush()
-            else:
-                self._checkpoint(progress)
-        except errors.LeaseLost:
-            self._held.mark_lost()
+        """Takes the loop's reports. Raises LeaseLost: then the loop must not save either, or
+        whoever goes on from there would believe that all until there has been told."""
+        if isinstance(progress, StepDone):
+            self._step(progress)
+        elif isinstance(progress, SaveDue):
+            self.flush()
+        else:
+            self._checkpoint(progress)
 
     def flush(self) -> None:
         """Writes what is pending. Raises LeaseLost."""
         if not self._pending:
             return
-        self._store.jobs.record(
+        status = self._store.jobs.record(
             self._held.lease, self._pending, estimated_finish=self._estimated_finish()
         )
+        self._held.see(status)
         self._pending = []
         self._flushed_at = time.monotonic()
 

@@ -59,7 +59,7 @@ class Workshop:
 
 
 class PutBack(Exception):
-    """The worker shuts down: the job goes back into the queue as it is."""
+    """The worker shuts down, or the job was paused: it is let go of as it is."""
 
 
 def validate(
@@ -88,8 +88,8 @@ def run(
 ) -> None:
     """`queued` (or `running`, after a crash) → `succeeded`.
 
-    Raises PutBack, with a snapshot on disk, when the worker shuts down; returns early when the
-    lease is lost.
+    Raises PutBack, with a snapshot on disk, when the worker shuts down or the job was paused;
+    returns early when the lease is lost.
     """
     files = _surveyed_files(workshop, held, job, is_shutting_down)
     lengths = files.training.survey.lengths
@@ -106,8 +106,8 @@ def run(
     )
     if job.status is JobStatus.QUEUED:
         started = [
-            NewEvent("Fine-tuning job started", data=None),
-            NewEvent("Fine-tune started", era=Era.FINE_TUNES),
+            NewEvent("Fine-tuning job started", data=None, once="started"),
+            NewEvent("Fine-tune started", era=Era.FINE_TUNES, once="fine-tune started"),
         ]
         workshop.store.jobs.move(held.lease, JobStatus.RUNNING, started, plan=plan)
 
@@ -137,7 +137,10 @@ def run(
     reporter.flush()
     if not is_finished:
         raise PutBack
-    _succeed(workshop, held, job, plan, lengths.total)
+    try:
+        _succeed(workshop, held, job, plan, lengths.total)
+    except errors.JobPaused:
+        raise PutBack from None
     shutil.rmtree(run_folder, ignore_errors=True)
 
 
@@ -176,14 +179,14 @@ def _wait_for_download(
 def _raise_if_unwanted(held: HeldLease, is_shutting_down: Callable[[], bool]) -> None:
     if held.is_lost:
         raise errors.LeaseLost(f"{held.lease.job_id} was cancelled, or given to another worker")
-    if is_shutting_down():
+    if is_shutting_down() or held.is_paused:
         raise PutBack
 
 
 def _stop_request(held: HeldLease, is_shutting_down: Callable[[], bool]) -> StopRequest | None:
     if held.is_lost:
         return StopRequest.DROP
-    return StopRequest.KEEP if is_shutting_down() else None
+    return StopRequest.KEEP if is_shutting_down() or held.is_paused else None
 
 
 def _cost_usd(workshop: Workshop, job: Job, files: JobFiles) -> float:

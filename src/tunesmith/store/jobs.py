@@ -60,6 +60,8 @@ CANCELLED = (
     NewEvent("Fine tuning process stopping due to job cancellation", level=EventLevel.WARN),
     NewEvent("Fine-tune cancelled", era=Era.FINE_TUNES),
 )
+PAUSED = NewEvent("Fine-tuning job paused", era=None)
+RESUMED = NewEvent("Fine-tuning job resumed", era=None)
 TOLD_PLACES = 10  # of the queue: who waits there is told when it moves on
 
 
@@ -141,12 +143,60 @@ class Jobs:
         with self._database.write() as connection:
             row = connection.execute(cancelled).mappings().first()
             if row is None:
-                _refuse_cancel(id, _find(connection, scope, id))
+                job = _find(connection, scope, id)
+                if job is not None:
+                    raise errors.InvalidRequest(
+                        f'Cannot cancel a job {id} that already has status "{job.status}".'
+                    )
                 return None
             self._write_events(connection, row["id"], CANCELLED)
             self._tell_places(connection)
             unused = _blobs_let_go(connection, row)
         self._delete_blobs(unused)
+        return from_row(Job, row)
+
+    def pause(self, scope: Scope, id: str) -> Job | None:
+        """The job, paused; its worker still writes what it has done, up to a snapshot. None if
+        there is no such job, InvalidRequest if it isn't running."""
+        return self._turn(scope, id, JobStatus.RUNNING, JobStatus.PAUSED, PAUSED)
+
+    def resume(self, scope: Scope, id: str) -> Job | None:
+        """The job, queued again. A worker that hasn't let go of it yet has lost it. None if there
+        is no such job, InvalidRequest if it isn't paused."""
+        fence = tables.jobs.c.fence + 1
+        lease = {"fence": fence, "worker": None, "lease_expires_at": None}
+        return self._turn(scope, id, JobStatus.PAUSED, JobStatus.QUEUED, RESUMED, **lease)
+
+    def _turn(
+        self,
+        scope: Scope,
+        id: str,
+        origin: JobStatus,
+        to: JobStatus,
+        event: NewEvent,
+        **changes: Any,
+    ) -> Job | None:
+        """A move that a client asks for and that is possible from one status only."""
+        ours = tables.jobs.c
+        turned = (
+            update(tables.jobs)
+            .where(in_scope(tables.jobs, scope), ours.id == job_id_of(id), ours.status == origin)
+            .values(status=to, estimated_finish=None, num_crashes=0, **changes)
+            .returning(tables.jobs)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(turned).mappings().first()
+            if row is None:
+                job = _find(connection, scope, id)
+                if job is not None:
+                    verb = "pause" if to is JobStatus.PAUSED else "resume"
+                    raise errors.InvalidRequest(
+                        f'Cannot {verb} a job {id} that has status "{job.status}": only a '
+                        f"{origin} job can be {verb}d."
+                    )
+                return None
+            self._write_events(connection, row["id"], [event])
+            self._tell_places(connection)
         return from_row(Job, row)
 
     # What workers do
@@ -198,11 +248,13 @@ class Jobs:
         with self._database.read() as connection:
             return set(connection.execute(query).scalars())
 
-    def renew(self, lease: Lease, ttl_s: float) -> None:
-        """Holds the job for `ttl_s` seconds from now. LeaseLost if it is no longer ours."""
+    def renew(self, lease: Lease, ttl_s: float) -> JobStatus:
+        """Holds the job for `ttl_s` seconds from now; what its status is. LeaseLost if it is no
+        longer ours."""
         until = self._clock() + timedelta(seconds=ttl_s)
         with self._database.write() as connection:
-            _guarded_update(connection, lease, lease_expires_at=until)
+            row = _guarded_update(connection, lease, lease_expires_at=until)
+        return JobStatus(row["status"])
 
     def release(self, lease: Lease) -> None:
         """Gives the job back as it is, for anyone to claim. LeaseLost if it is no longer ours."""
@@ -216,15 +268,16 @@ class Jobs:
         lease: Lease,
         events: Sequence[NewEvent],
         estimated_finish: datetime | None = None,
-    ) -> None:
-        """Adds events. LeaseLost if the job is no longer ours."""
+    ) -> JobStatus:
+        """Adds events; what the job's status is. LeaseLost if it is no longer ours."""
         changes: dict[str, Any] = {}
         if estimated_finish is not None:
             changes["estimated_finish"] = estimated_finish
         with self._database.write() as connection:
-            _guarded_update(connection, lease, **changes)
+            row = _guarded_update(connection, lease, **changes)
             if self._write_events(connection, lease.job_id, events):
                 _guarded_update(connection, lease, num_crashes=0)  # it gets on after all
+        return JobStatus(row["status"])
 
     def move(
         self,
@@ -277,7 +330,7 @@ class Jobs:
         events: Sequence[NewEvent] = (),
     ) -> None:
         """The end of a job, in one transaction; the result file's blob must be there already.
-        LeaseLost if the job is no longer ours."""
+        JobPaused if its owner paused it, LeaseLost if it is no longer ours."""
         with self._database.write() as connection:
             row = _guarded_update(
                 connection,
@@ -333,6 +386,8 @@ def _guarded_update(
     if row is not None:
         return row
     status = connection.execute(select(ours.status).where(held)).scalar_one_or_none()
+    if (status, moves_to) == (JobStatus.PAUSED, JobStatus.SUCCEEDED):
+        raise errors.JobPaused(f"{lease.job_id} was paused")
     assert status is None, f"{lease.job_id} can't move from {status} to {moves_to}"
     raise errors.LeaseLost(
         f"Worker {lease.worker} no longer holds {lease.job_id}: "
@@ -405,10 +460,3 @@ def _place_told(how: str, place: int) -> NewEvent:
 def _has_metadata(key: str, value: str) -> ColumnElement[bool]:
     pairs = tables.job_metadata.c
     return exists().where(pairs.job_id == tables.jobs.c.id, pairs.key == key, pairs.value == value)
-
-
-def _refuse_cancel(id: str, job: Job | None) -> None:
-    if job is not None:
-        raise errors.InvalidRequest(
-            f'Cannot cancel a job {id} that already has status "{job.status}".'
-        )

@@ -1,8 +1,8 @@
 """A job's whole life in any order, beside a plain model of what its owner must see.
 
-Two workers, lost leases, cancels and deletions in any order. Whatever happens, the owner sees:
-legal moves only, ended jobs that never change again, every event once and in order, checkpoints
-and models that come and go together, and lists whose pages add up.
+Two workers, lost leases, pauses, cancels and deletions in any order. Whatever happens, the owner
+sees: legal moves only, ended jobs that never change again, every event once and in order,
+checkpoints and models that come and go together, and lists whose pages add up.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -32,15 +33,17 @@ from tests.unit.store.builders import (
     tuned_by,
 )
 from tunesmith.domain import errors
+from tunesmith.domain.files import StoredFile
 from tunesmith.domain.jobs import LEGAL_MOVES, Job, JobStatus, Lease, NewEvent
 from tunesmith.domain.pages import Page
 from tunesmith.domain.tenancy import Scope
-from tunesmith.store.jobs import CANCELLED
+from tunesmith.store.jobs import CANCELLED, PAUSED, RESUMED
 from tunesmith.store.store import Store
 
 STEPS = st.integers(1, 6)
 WORKERS = st.sampled_from(["worker-1", "worker-2"])
 KEPT = 2
+WITH_WORK = (JobStatus.VALIDATING_FILES, JobStatus.QUEUED, JobStatus.RUNNING)
 
 
 @dataclass
@@ -113,6 +116,19 @@ class Life(RuleBasedStateMachine):
             assert not seen.status.is_terminal
             self.ended(id, JobStatus.CANCELLED, CANCELLED[0].message)
 
+    @rule(id=jobs)
+    def pause(self, id: str) -> None:
+        if self.turns(id, JobStatus.RUNNING, self.store.jobs.pause):
+            self.seen[id].status = JobStatus.PAUSED
+            self.seen[id].told.append(PAUSED.message)
+
+    @rule(id=jobs)
+    def resume(self, id: str) -> None:
+        """Whoever still held the job has lost it."""
+        if self.turns(id, JobStatus.PAUSED, self.store.jobs.resume):
+            self.seen[id].status, self.seen[id].lease = JobStatus.QUEUED, None
+            self.seen[id].told.append(RESUMED.message)
+
     @rule(data=st.data())
     def delete_model(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from([*self.models, "ft:base:ours::none"]))
@@ -123,8 +139,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=leases, worker=WORKERS)
     def claim(self, worker: str) -> Lease | None:
-        unfinished = [status for status in JobStatus if not status.is_terminal]
-        claimed = self.store.jobs.claim(worker, unfinished, ttl_s=60)
+        claimed = self.store.jobs.claim(worker, WITH_WORK, ttl_s=60)
         if claimed is None:
             return None
         job, lease = claimed
@@ -193,20 +208,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(lease=leases)
     def succeed(self, lease: Lease | None) -> None:
-        if self.is_held(lease) and self.status(lease) is not JobStatus.RUNNING:
+        if self.is_held(lease) and self.status(lease) not in (JobStatus.RUNNING, JobStatus.PAUSED):
             return
         result = stored_file(self.new_id("file"), self.scope, created_at=self.clock.now)
         self.store.blobs.put_bytes(result.blob_key, b"step\n")
-        if self.passes(
-            lease,
-            lambda lease: self.store.jobs.succeed(
-                lease,
-                fine_tuned_model="ft:base:ours::Ab3dEf9h",
-                trained_tokens=100,
-                result_file=result,
-                events=[NewEvent("succeeded")],
-            ),
-        ):
+        if self.is_held(lease) and self.status(lease) is JobStatus.PAUSED:
+            with pytest.raises(errors.JobPaused):
+                self.succeeds(lease, result)
+        elif self.passes(lease, lambda lease: self.succeeds(lease, result)):
             self.file_ids.append(result.id)
             self.ended(lease.job_id, JobStatus.SUCCEEDED, "succeeded")
 
@@ -242,6 +251,29 @@ class Life(RuleBasedStateMachine):
                 self.store.jobs.cancel(self.scope, id)
 
     # How the rules above say it
+
+    def turns(self, id: str, origin: JobStatus, turn: Callable[[Scope, str], Job | None]) -> bool:
+        """Whether a client's move happened, which it must exactly from `origin`."""
+        seen = self.seen.get(id)
+        try:
+            job = turn(self.scope, id)
+        except errors.InvalidRequest:
+            assert seen
+            assert seen.status is not origin
+            return False
+        assert (job is None) == (seen is None)
+        assert seen is None or seen.status is origin
+        return job is not None
+
+    def succeeds(self, lease: Lease | None, result: StoredFile) -> None:
+        assert lease is not None
+        self.store.jobs.succeed(
+            lease,
+            fine_tuned_model="ft:base:ours::Ab3dEf9h",
+            trained_tokens=100,
+            result_file=result,
+            events=[NewEvent("succeeded")],
+        )
 
     def new_id(self, kind: str) -> str:
         Life.num_made += 1

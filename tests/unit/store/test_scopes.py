@@ -44,6 +44,8 @@ QUERIES: dict[str, Callable[[Store, Scope], object]] = {
     "jobs.find": lambda store, scope: store.jobs.find(scope, "ftjob-1"),
     "jobs.page": lambda store, scope: store.jobs.page(scope, limit=10).items,
     "jobs.cancel": lambda store, scope: store.jobs.cancel(scope, "ftjob-1"),
+    "jobs.pause": lambda store, scope: store.jobs.pause(scope, "ftjob-1"),
+    "jobs.resume": lambda store, scope: store.jobs.resume(scope, "ftjob-paused"),
     "tuned_models.find": lambda store, scope: store.tuned_models.find(scope, NAME),
     "tuned_models.all": lambda store, scope: store.tuned_models.all(scope),
     "tuned_models.delete": lambda store, scope: store.tuned_models.delete(scope, NAME),
@@ -57,6 +59,8 @@ AFTERS: dict[str, Callable[[Store, Scope], object]] = {
 @pytest.fixture
 def full_store(store: Store) -> Store:
     """One of everything, ours."""
+    running_job(store, "ftjob-paused")
+    store.jobs.pause(OURS, "ftjob-paused")
     lease = running_job(store)
     store.files.add(stored_file("file-3"), an_answer())
     checkpoint = a_checkpoint(3)
