@@ -14,7 +14,8 @@ from tests.api.conftest import IDS, LiveApi, client_of
 from tests.contract.checker import CheckedTransport
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose
-from tunesmith.domain.jobs import NewEvent
+from tunesmith.domain.jobs import JobStatus, NewEvent
+from tunesmith.wire.fine_tune_replies import STATUS
 
 FINE_TUNES, JOBS = "/v1/fine-tunes", "/v1/fine_tuning/jobs"
 ADAPTERS = ["Ab3dEf9h", "Zz3dEf9h"]
@@ -433,6 +434,24 @@ def test_statuses(api: LiveApi, http: httpx2.Client, file_id: str) -> None:
     assert get(http, succeeded["id"])["fine_tuned_model"] == model.name
     http.post(f"{FINE_TUNES}/{cancelled['id']}/cancel")
     assert status(cancelled) == "cancelled"
+
+
+@pytest.mark.parametrize("prefix", ["ft-", "ftjob-"])
+def test_today_s_api_pauses_and_resumes_a_fine_tune_too(
+    api: LiveApi, http: httpx2.Client, ft: Any, prefix: str
+) -> None:
+    """The first era knew no such status: to it, the job waits."""
+    histories.started(api, job_id_of(ft))
+    id = prefix + ft["id"].removeprefix("ft-")
+    for action, status in (("pause", "pending"), ("resume", "pending")):
+        assert http.post(f"{JOBS}/{id}/{action}").status_code == 200
+        shown = get(http, ft["id"])
+        assert shown["status"] == status
+        assert f"Fine-tuning job {action}d" in [event["message"] for event in shown["events"]]
+
+
+def test_every_status_of_a_job_has_one_here() -> None:
+    assert STATUS.keys() == set(JobStatus)
 
 
 def test_results_are_a_whole_file(api: LiveApi, http: httpx2.Client, ft: Any) -> None:

@@ -19,6 +19,8 @@ PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 # POSTs that take no body. Any other one without a body in the document has lost it.
 BODILESS = {
     ("POST", "/v1/fine_tuning/jobs/{job_id}/cancel"),
+    ("POST", "/v1/fine_tuning/jobs/{job_id}/pause"),
+    ("POST", "/v1/fine_tuning/jobs/{job_id}/resume"),
     ("POST", "/v1/fine-tunes/{fine_tune_id}/cancel"),
     ("POST", "/v1/uploads/{upload_id}/cancel"),
 }

@@ -97,7 +97,7 @@ def pause_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobReply
     """A job that runs stops as soon as its trainer has written a snapshot."""
     job = services.store.jobs.pause(caller.scope, job_id)
     if job is None:
-        raise _not_found(job_id)
+        raise job_not_found(job_id)
     return job_reply(job)
 
 
@@ -106,7 +106,7 @@ def resume_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobRepl
     """A paused job queues again and goes on exactly where it stopped."""
     job = services.store.jobs.resume(caller.scope, job_id)
     if job is None:
-        raise _not_found(job_id)
+        raise job_not_found(job_id)
     return job_reply(job)
 
 

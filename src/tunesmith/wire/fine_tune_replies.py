@@ -18,6 +18,7 @@ STATUS = {
     JobStatus.VALIDATING_FILES: "pending",
     JobStatus.QUEUED: "pending",
     JobStatus.RUNNING: "running",
+    JobStatus.PAUSED: "pending",  # by today's API; its events tell
     JobStatus.SUCCEEDED: "succeeded",
     JobStatus.FAILED: "failed",
     JobStatus.CANCELLED: "cancelled",
