@@ -1,6 +1,5 @@
 """The API of the first era, /v1/fine-tunes (behaviour reference, section 20)."""
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from openai import OpenAI
 
 from tests.api import histories
-from tests.api.conftest import IDS, LiveApi, client_of
+from tests.api.conftest import IDS, LiveApi
 from tests.contract.checker import CheckedTransport
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose
@@ -626,13 +625,3 @@ def test_the_old_library_s_questions_get_json(http: httpx2.Client, ft: Any) -> N
     """It sends a content type also where there is no content."""
     headers = {"content-type": "application/json", "user-agent": "OpenAI/v1 PythonBindings/0.28.1"}
     assert http.get(f"{FINE_TUNES}/{ft['id']}", headers=headers).json() == ft
-    assert json.dumps(ft)
-
-
-def test_projects_don_t_see_each_other_s(
-    api: LiveApi, transport: CheckedTransport, http: httpx2.Client, ft: Any
-) -> None:
-    other = client_of(api, api.new_key("local", project="other"), transport)
-    assert ft["id"] in [item["id"] for item in http.get(FINE_TUNES).json()["data"]]
-    listed = other.get("/fine-tunes", cast_to=httpx2.Response).json()
-    assert listed == {"object": "list", "data": []}

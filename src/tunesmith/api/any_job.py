@@ -9,6 +9,7 @@ from tunesmith.domain import errors
 from tunesmith.domain.eras import Era, fine_tune_id_of
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import Job, JobStatus, MethodType, NewEvent
+from tunesmith.domain.models import clean_suffix
 from tunesmith.domain.plan import Hyperparameters
 from tunesmith.domain.tenancy import Caller
 
@@ -53,7 +54,10 @@ def new_job(
     metadata: Mapping[str, str] | None = None,
     integrations: Sequence[Mapping[str, Any]] = (),  # Any: echoed as sent
 ) -> Job:
-    """A job at its beginning, not stored yet."""
+    """A job at its beginning, not stored yet. Raises InvalidRequest for a suffix that can't become
+    a part of a name."""
+    if suffix is not None:
+        clean_suffix(suffix)
     return Job(
         id=services.ids.job(),
         organization_id=caller.organization.id,

@@ -27,7 +27,6 @@ from tunesmith.domain.eras import Era
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.fine_tunes import FineTune
 from tunesmith.domain.jobs import Event
-from tunesmith.domain.models import clean_suffix
 from tunesmith.domain.tenancy import Caller
 from tunesmith.wire.base import DeletedReply
 from tunesmith.wire.fine_tune_replies import (
@@ -123,8 +122,6 @@ async def delete_fine_tune(
 def _new_fine_tune(services: Services, caller: Caller, body: CreateFineTuneRequest) -> FineTune:
     """What a request asks for, not stored yet. Raises InvalidRequest."""
     hyperparameters = body.asked_hyperparameters()
-    if body.suffix is not None:
-        clean_suffix(body.suffix)  # refuses what can't become a part of a name
     training = _file(services, caller, body.training_file, "training_file")
     validation = (
         _file(services, caller, body.validation_file, "validation_file")

@@ -23,7 +23,6 @@ from tunesmith.domain import errors
 from tunesmith.domain.eras import Era
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.jobs import Job
-from tunesmith.domain.models import clean_suffix
 from tunesmith.domain.tenancy import Caller
 from tunesmith.wire.checkpoints import CheckpointListReply, checkpoint_list_reply
 from tunesmith.wire.events import EventListReply, event_list_reply
@@ -137,8 +136,6 @@ def list_checkpoints(
 def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
     """The job that a request asks for, not stored yet. Raises InvalidRequest."""
     method = body.asked_method()
-    if body.suffix is not None:
-        clean_suffix(body.suffix)  # refuses what can't become a part of a name
     training = _training_file(services, caller, body.training_file, "training_file")
     validation_file = (
         _training_file(services, caller, body.validation_file, "validation_file")

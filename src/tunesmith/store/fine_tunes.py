@@ -4,7 +4,9 @@ However many jobs there are, it takes two queries: one for jobs with the times o
 events, which an index has at hand, and one for the files that they name.
 """
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
 
 from tunesmith.domain.eras import job_id_of
 from tunesmith.domain.files import StoredFile
@@ -37,7 +39,7 @@ class FineTunes:
         self, connection: Connection, scope: Scope, within: ColumnElement[bool]
     ) -> list[FineTune]:
         ours = tables.jobs.c
-        updated_at = func.coalesce(_newest_event().scalar_subquery(), ours.created_at)
+        updated_at = func.coalesce(_newest_event(), ours.created_at)
         jobs = (
             select(tables.jobs, updated_at.label("updated_at"))
             .where(within)
@@ -62,7 +64,8 @@ class FineTunes:
         ]
 
 
-def _newest_event() -> "Select[tuple[int]]":
+def _newest_event() -> ScalarSelect[datetime]:
+    """The time of each job's newest event."""
     events = tables.events.c
     return (
         select(events.created_at)
@@ -70,10 +73,11 @@ def _newest_event() -> "Select[tuple[int]]":
         .order_by(events.position.desc())
         .limit(1)
         .correlate(tables.jobs)
+        .scalar_subquery()
     )
 
 
-def _named_by(jobs: ColumnElement[bool]) -> "Select[tuple[str]]":
+def _named_by(jobs: ColumnElement[bool]) -> Select[tuple[str]]:
     """The ids of the files of these jobs."""
     ours = tables.jobs.c
     named = [

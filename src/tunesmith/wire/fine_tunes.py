@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
+from pydantic_core.core_schema import ErrorType
 
 from tunesmith.domain import errors
 from tunesmith.domain.classification import Classification
@@ -30,13 +31,13 @@ MAX_BETAS = 10
 MAX_BETA = 1000.0
 
 
-def sent(kind: "str") -> BeforeValidator:
+def sent(kind: ErrorType) -> BeforeValidator:
     """For a parameter without a default: null is refused like any other wrong type. `kind` is
     pydantic's name for that."""
 
     def refuse_null(value: object) -> object:
         if value is None:
-            raise PydanticKnownError(kind)  # type: ignore[arg-type]  # one of a long list
+            raise PydanticKnownError(kind)
         return value
 
     return BeforeValidator(refuse_null)

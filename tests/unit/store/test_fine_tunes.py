@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -24,12 +25,12 @@ from tunesmith.store.store import Store
 
 
 @contextmanager
-def counted(store: Store) -> Iterator[list[str]]:
-    """The statements that the store sends to its database meanwhile."""
-    statements: list[str] = []
+def noted(store: Store) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that the store sends to its database meanwhile, with their parameters."""
+    statements: list[tuple[str, Any]] = []
 
-    def note(*args: object) -> None:
-        statements.append(str(args[2]))
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
 
     engine = store._database._engine
     event.listen(engine, "before_cursor_execute", note)
@@ -101,6 +102,10 @@ def test_a_long_list_takes_no_more_queries_than_a_short_one(store: Store) -> Non
     """And none of them goes through all events: each newest one is the first of an index."""
     for number in range(50):
         add_job(store, a_job(f"ftjob-{number}"))
-    with counted(store) as statements:
+    with noted(store) as statements:
         assert len(store.fine_tunes.all(OURS)) == 50
-    assert len([one for one in statements if one.startswith("SELECT")]) == 2
+    (jobs, parameters), _ = [one for one in statements if one[0].startswith("SELECT")]
+    with store._database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {jobs}", parameters).all()
+    (events,) = [row.detail for row in plan if " events " in row.detail]
+    assert events == "SEARCH events USING INDEX ix_events_newest (job_id=?)"
