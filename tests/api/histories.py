@@ -49,7 +49,7 @@ def upload(api: LiveApi, purpose: FilePurpose = FilePurpose.FINE_TUNE) -> str:
 
 def validated(api: LiveApi, job_id: str) -> Lease:
     """validating_files → queued."""
-    lease = _claim(api, job_id, JobStatus.VALIDATING_FILES)
+    lease = claimed(api, job_id, JobStatus.VALIDATING_FILES)
     events = [
         NewEvent("Files validated, moving job to queued state"),
         NewEvent("Fine-tune costs $0.01", era=Era.FINE_TUNES),
@@ -74,7 +74,7 @@ def started(api: LiveApi, job_id: str) -> Lease:
 
 
 def failed(api: LiveApi, job_id: str, error: ErrorDetail) -> None:
-    lease = _claim(api, job_id, JobStatus.VALIDATING_FILES)
+    lease = claimed(api, job_id, JobStatus.VALIDATING_FILES)
     data = {"error_code": error.code, "error_param": error.param}
     level = EventLevel.ERROR
     events = [
@@ -165,10 +165,10 @@ def _checkpoint(
     return tuned
 
 
-def _claim(api: LiveApi, job_id: str, status: JobStatus) -> Lease:
+def claimed(api: LiveApi, job_id: str, status: JobStatus) -> Lease:
     """The lease of this very job. Others that are claimed on the way wait for nobody here."""
-    while (claimed := api.store.jobs.claim(WORKER, {status}, ttl_s=3600)) is not None:
-        job, lease = claimed
+    while (found := api.store.jobs.claim(WORKER, {status}, ttl_s=3600)) is not None:
+        job, lease = found
         if job.id == job_id:
             return lease
     raise AssertionError(f"{job_id} isn't {status}, or is held already")

@@ -18,7 +18,7 @@ from tests.api import histories
 from tests.api.conftest import IDS, KEY, LIMITS, LiveApi, LiveEngine, live_api
 from tunesmith.api.followers import FollowerLimits
 from tunesmith.domain.errors import ErrorDetail
-from tunesmith.domain.jobs import EventLevel, NewEvent
+from tunesmith.domain.jobs import EventLevel, JobStatus, NewEvent
 
 FINE_TUNES = "/v1/fine-tunes"
 DONE = "[DONE]"
@@ -193,6 +193,19 @@ def test_what_happens_is_told_until_the_job_ends(
     assert told[-1] == DONE
     assert json.loads(told[-2])["message"].startswith(f"Fine-tune {end}")
     assert json.loads(told[-2]) == events_of(http, ft)[-1]
+
+
+def test_a_trainer_s_end_is_not_the_job_s(api: LiveApi, http: httpx2.Client, ft: Any) -> None:
+    """The next trainer goes on, and so does the story."""
+    lease = histories.started(api, job_id_of(ft))
+    with stream_of(http, ft) as stream:
+        assert all(word in next(stream) for word in ("Created", "costs", "enqueued", "started"))
+        api.store.jobs.release(lease)
+        again = histories.claimed(api, job_id_of(ft), JobStatus.RUNNING)
+        histories.finished(api, again, [IDS.adapter()])
+        told = list(stream)
+    assert told[-1] == DONE
+    assert "Fine-tune succeeded" in told[-2]
 
 
 def test_followers_hold_no_thread(special: Special) -> None:
