@@ -15,7 +15,7 @@ from tunesmith.api.any_job import created, find_job, job_not_found, new_job, ref
 from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
-from tunesmith.api.followers import Look
+from tunesmith.api.followers import Look, News
 from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.models import delete_tuned_model
 from tunesmith.api.openapi import EVENT
@@ -41,8 +41,6 @@ from tunesmith.wire.fine_tune_replies import (
     new_fine_tune_reply,
 )
 from tunesmith.wire.fine_tunes import CreateFineTuneRequest
-
-MAX_EVENTS = 10_000  # a job of this era has some dozens: its metrics are no events here
 
 router = APIRouter()
 
@@ -160,18 +158,17 @@ def _base_model(services: Services, caller: Caller, name: str) -> ServedModel:
     return model
 
 
-def _events(services: Services, job_id: str, after: str | None = None) -> Sequence[Event]:
-    page = services.store.events.page(
-        job_id, Era.FINE_TUNES, limit=MAX_EVENTS, after=after, is_ascending=True
-    )
-    return page.items
+def _events(services: Services, job_id: str) -> Sequence[Event]:
+    events, _ = services.store.events.since(job_id, Era.FINE_TUNES)
+    return events
 
 
 def _look(services: Services, caller: Caller, job_id: str) -> Look:
-    def look(after: str | None) -> tuple[Sequence[Event], bool]:
+    def look(position: int) -> News:
         # In this order: a job that has ended gets no more events, so those read then are all.
         has_ended = find_job(services, caller, job_id).status.is_terminal
-        return _events(services, job_id, after), has_ended
+        events, newest = services.store.events.since(job_id, Era.FINE_TUNES, position)
+        return News(events, newest, has_ended)
 
     return look
 

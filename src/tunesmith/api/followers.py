@@ -23,8 +23,15 @@ from tunesmith.wire.generation import END_OF_STREAM, server_sent
 
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment: no client takes it for an event
 
-# The events since the one with this id (None: all), and whether the job had ended before.
-Look = Callable[[str | None], tuple[Sequence[Event], bool]]
+
+@dataclass(frozen=True)
+class News:
+    events: Sequence[Event]
+    position: int  # to look from the next time
+    has_ended: bool  # the job: these events are the last
+
+
+Look = Callable[[int], News]  # what is new behind a position
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,15 @@ class Followers:
     ) -> AsyncGenerator[bytes]:
         """The stream's bytes. Raises RateLimited before the first."""
         with self._place(project_id):
-            last: str | None = None
+            position = 0
             told_at = -math.inf  # so that the answer begins at once, whatever there is to tell
             while True:
-                events, has_ended = await run_in_threadpool(look, last)
-                if events:
-                    last = events[-1].id
-                    yield b"".join(server_sent(write(event).model_dump()) for event in events)
+                news = await run_in_threadpool(look, position)
+                position = news.position
+                if news.events:
+                    yield b"".join(server_sent(write(event).model_dump()) for event in news.events)
                     told_at = time.monotonic()
-                if has_ended:
+                if news.has_ended:
                     yield END_OF_STREAM
                     return
                 if time.monotonic() - told_at >= self._limits.keep_alive_s:

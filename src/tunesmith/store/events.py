@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select
 
 from tunesmith.domain.eras import Era
 from tunesmith.domain.ids import Ids
@@ -44,6 +44,22 @@ class Events:
                 after=after,
                 is_ascending=is_ascending,
             )
+
+    def since(self, job_id: str, era: Era, position: int = 0) -> tuple[list[Event], int]:
+        """All that the API of `era` tells and that was written behind `position`, oldest first, and
+        the position to go on from. Who goes on from there is spared what others are told: a job's
+        metrics are thousands, and going through 20,000 takes 6 ms."""
+        ours = tables.events.c
+        newest = select(func.max(ours.position)).where(ours.job_id == job_id)
+        with self._database.read() as connection:
+            last = connection.execute(newest).scalar_one() or position
+            query = (
+                select(tables.events)
+                .where(_told_by(job_id, era), ours.position > position, ours.position <= last)
+                .order_by(*ORDER)
+            )
+            rows = connection.execute(query).mappings() if last > position else ()
+            return [from_row(Event, row) for row in rows], last
 
     def all_metrics(self, job_id: str) -> list[Event]:
         """Oldest first: one per step."""

@@ -153,3 +153,21 @@ def test_an_event_of_the_other_era_is_no_place_to_go_on_from(store: Store) -> No
     theirs = store.events.page(lease.job_id, Era.FINE_TUNES, limit=1).items[0]
     with pytest.raises(errors.InvalidRequest, match=theirs.id):
         store.events.page(lease.job_id, Era.JOBS, limit=1, after=theirs.id)
+
+
+def test_news_are_told_once_and_oldest_first(store: Store) -> None:
+    lease = running_job(store)
+    told, position = store.events.since(lease.job_id, Era.FINE_TUNES)
+    assert [event.message for event in told] == ["Fine-tune enqueued. Queue number: 0"]
+    assert store.events.since(lease.job_id, Era.FINE_TUNES, position) == ([], position)
+    store.jobs.record(lease, [metrics(1), NewEvent("a", era=Era.FINE_TUNES), metrics(2)])
+    store.jobs.record(lease, [NewEvent("b", era=None), metrics(3)])
+    told, newest = store.events.since(lease.job_id, Era.FINE_TUNES, position)
+    assert [event.message for event in told] == ["a", "b"]
+    assert store.events.since(lease.job_id, Era.FINE_TUNES, newest) == ([], newest)
+    both, _ = store.events.since(lease.job_id, Era.FINE_TUNES)
+    assert [event.message for event in both][-2:] == ["a", "b"]
+    store.jobs.record(lease, [metrics(4)])
+    told, later = store.events.since(lease.job_id, Era.FINE_TUNES, newest)
+    assert (told, later > newest) == ([], True), "nobody goes through those metrics again"
+    assert store.events.since("ftjob-none", Era.FINE_TUNES) == ([], 0)
