@@ -29,10 +29,9 @@ class Events:
         *,
         limit: int,
         after: str | None = None,
-        is_ascending: bool = False,
     ) -> Page[Event]:
-        """Newest first, or oldest first; what the API of `era` tells. InvalidRequest if `after` is
-        none of these events."""
+        """Newest first; what the API of `era` tells. InvalidRequest if `after` is none of these
+        events."""
         with self._database.read() as connection:
             return fetch_page(
                 connection,
@@ -42,7 +41,6 @@ class Events:
                 order=ORDER,
                 limit=limit,
                 after=after,
-                is_ascending=is_ascending,
             )
 
     def since(self, job_id: str, era: Era, position: int = 0) -> tuple[list[Event], int]:

@@ -38,8 +38,8 @@ def start(store: Store) -> None:
 
 
 def places(store: Store, job_id: str) -> list[str]:
-    page = store.events.page(job_id, Era.FINE_TUNES, limit=100, is_ascending=True)
-    return [event.message for event in page.items if "Queue number" in event.message]
+    events, _ = store.events.since(job_id, Era.FINE_TUNES)
+    return [event.message for event in events if "Queue number" in event.message]
 
 
 def test_a_job_alone_is_the_first(store: Store) -> None:
