@@ -24,6 +24,7 @@ class Batch:
     row_lengths: tuple[int, ...]
     labels: NDArray[np.int64]  # [T], the token that follows in the row
     weights: NDArray[np.float32]  # [T], of predicting labels[t] at t; 0: nothing is asked there
+    is_learned: NDArray[np.bool_]  # [T], whether labels[t] bears a weight of its own: no prompt's
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -44,11 +45,12 @@ def step_batches(
         yield [row for index in chosen for row in examples[index]]
 
 
-def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[Batch]:
+def micro_batches(rows: Sequence[Row], max_tokens: int, prompt_weight: float = 0.0) -> list[Batch]:
     """`rows` in batches of at most `max_tokens` tokens, short rows first; a longer row is alone.
 
-    Tokens after a row's last label are left out, since no loss depends on them, and so is the
-    whole of a row that bears no loss: the result may be empty.
+    Labels before the first one that bears loss get the weight `prompt_weight`. Tokens after a
+    row's last label are left out, since no loss depends on them, and so is the whole of a row that
+    bears no loss: the result may be empty.
     """
     lengths = [(_num_inputs(row), row) for row in rows]
     lengths.sort(key=lambda pair: pair[0])
@@ -62,7 +64,7 @@ def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[Batch]:
             room = max_tokens
         groups[-1].append((length, row))
         room -= length
-    return [_batch(group) for group in groups]
+    return [_batch(group, prompt_weight) for group in groups]
 
 
 def _num_inputs(row: Row) -> int:
@@ -73,18 +75,19 @@ def _num_inputs(row: Row) -> int:
     return max(last, 0)
 
 
-def _batch(group: list[tuple[int, Row]]) -> Batch:
+def _batch(group: list[tuple[int, Row]], prompt_weight: float) -> Batch:
+    weights = [np.asarray(row.loss_weights[: length + 1], np.float32) for length, row in group]
+    is_learned = np.concatenate([of_row[1:] != 0 for of_row in weights])
+    if prompt_weight:
+        for of_row in weights:
+            of_row[: np.flatnonzero(of_row)[0]] = prompt_weight
     return Batch(
         token_ids=_joined([row.token_ids[:length] for length, row in group], np.int64),
         positions=np.concatenate([np.arange(length, dtype=np.int64) for length, _ in group]),
         row_lengths=tuple(length for length, _ in group),
         labels=_joined([row.token_ids[1 : length + 1] for length, row in group], np.int64),
-        weights=np.concatenate(
-            [
-                np.asarray(row.loss_weights[1 : length + 1], dtype=np.float32)
-                for length, row in group
-            ]
-        ),
+        weights=np.concatenate([of_row[1:] for of_row in weights]),
+        is_learned=is_learned,
     )
 
 

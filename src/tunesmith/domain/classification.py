@@ -8,6 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+MAX_CLASSES = 1000  # of one classifier
+
+ACCURACY = "classification/accuracy"
+PRECISION = "classification/precision"
+RECALL = "classification/recall"
+AUROC = "classification/auroc"
+AUPRC = "classification/auprc"
+WEIGHTED_F1 = "classification/weighted_f1_score"
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -22,6 +31,11 @@ class Classification:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         return cls(**{**value, "betas": tuple(value["betas"])})
 
+    @property
+    def expected_classes(self) -> int:
+        """A positive class alone is one of two."""
+        return 2 if self.num_classes is None else self.num_classes
+
 
 @dataclass(frozen=True)
 class ClassTokens:
@@ -31,6 +45,22 @@ class ClassTokens:
     positive: int | None  # place of the positive class in `token_ids`
     betas: tuple[float, ...]
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is a question of yes or no, with a threshold."""
+        return self.positive is not None and len(self.token_ids) == 2
+
+    def metrics(self) -> tuple[str, ...]:
+        """The names of its metrics, in the order of the result file's columns."""
+        if not self.is_binary:
+            return ACCURACY, WEIGHTED_F1
+        return ACCURACY, PRECISION, RECALL, AUROC, AUPRC, *map(f_score, self.betas)
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         return cls(tuple(value["token_ids"]), value["positive"], tuple(value["betas"]))
+
+
+def f_score(beta: float) -> str:
+    """The name of the F-beta score: `classification/f1.0` is precision's and recall's mean."""
+    return f"classification/f{beta}"

@@ -13,7 +13,7 @@ The store applies a move with one guarded UPDATE; nothing else changes a status.
 Source: behaviour reference, sections 4 to 7.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -132,26 +132,51 @@ class Event:
     data: Mapping[str, Any] | None
 
 
+TOKEN_METRICS = (
+    "train_loss",
+    "train_mean_token_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
+SEQUENCE_METRICS = (
+    "train_sequence_accuracy",
+    "valid_sequence_accuracy",
+    "full_valid_sequence_accuracy",
+)
+
+
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one optimiser step measured. Losses are in nats per token; accuracies are shares of
-    loss-bearing tokens whose most likely prediction is right. None: not measured at this step."""
+    """What one optimiser step measured. Losses are in nats per unit of loss weight; accuracies are
+    shares of what is learned that the most likely prediction gets right: of the tokens, or of the
+    sequences in which it gets all of them right. None: not measured at this step."""
 
     step: int  # 1-based
     train_loss: float
     train_mean_token_accuracy: float
+    train_sequence_accuracy: float | None = None
     valid_loss: float | None = None
     valid_mean_token_accuracy: float | None = None
+    valid_sequence_accuracy: float | None = None
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
+    full_valid_sequence_accuracy: float | None = None
+    classification: Mapping[str, float] = field(default_factory=dict)  # by their columns' names
 
     def measured(self) -> dict[str, float]:
-        """The metrics that were measured, by OpenAI's names, `step` left out."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name != "step" and value is not None
-        }
+        """The metrics that were measured, by the names that today's jobs have for them and a
+        classifier's by their own; `step` and what only the first era tells left out."""
+        return {**self._measured(TOKEN_METRICS), **self.classification}
+
+    def sequence_accuracies(self) -> dict[str, float]:
+        """Those that were measured: the first era tells them."""
+        return self._measured(SEQUENCE_METRICS)
+
+    def _measured(self, names: Sequence[str]) -> dict[str, float]:
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,11 @@ class TrainingPlan:
     prompt_loss_weight: float = 0.0  # of tokens before the first that is to be learned
     classes: ClassTokens | None = None  # of a classifier whose metrics were asked for
 
+    def examples_until(self, step: int) -> int:
+        """How many were trained on when `step` steps are done, repeats counted."""
+        epochs, steps = divmod(step, self.steps_per_epoch)
+        return epochs * self.num_examples + steps * self.batch_size
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

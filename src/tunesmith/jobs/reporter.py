@@ -13,7 +13,7 @@ from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain import models
 from tunesmith.domain.eras import Era
 from tunesmith.domain.ids import BASE62, Ids
-from tunesmith.domain.jobs import Checkpoint, EventType, Job, NewEvent, StepMetrics
+from tunesmith.domain.jobs import Checkpoint, EventType, Job, NewEvent
 from tunesmith.domain.plan import TrainingPlan
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.store.database import Clock
@@ -74,8 +74,7 @@ class Reporter:
         if self._first_step is None:
             self._first_step, self._first_step_at = step, time.monotonic()
         self._last_step = step
-        speed = done.num_tokens / done.elapsed_s
-        self._pending.append(metrics_event(done.metrics, self._plan.num_steps, speed))
+        self._pending.append(metrics_event(done, self._plan.num_steps, self._job.era))
         if time.monotonic() - self._flushed_at >= FLUSH_INTERVAL_S:
             self.flush()
 
@@ -145,8 +144,10 @@ def adapter_id_of(job_id: str, step: int) -> str:
     return "".join(characters)
 
 
-def metrics_event(metrics: StepMetrics, num_steps: int, tokens_per_second: float) -> NewEvent:
-    """A step as an event (behaviour reference, section 6.3; `tokens_per_second` is our own)."""
+def metrics_event(done: StepDone, num_steps: int, era: Era) -> NewEvent:
+    """A step as an event (behaviour reference, section 6.3; `tokens_per_second` is our own). With a
+    job of the first era it also holds what else the result file tells."""
+    metrics = done.metrics
     message = f"Step {metrics.step}/{num_steps}: training loss={metrics.train_loss:.2f}"
     if metrics.valid_loss is not None:
         message += f", validation loss={metrics.valid_loss:.2f}"
@@ -156,6 +157,12 @@ def metrics_event(metrics: StepMetrics, num_steps: int, tokens_per_second: float
         "step": metrics.step,
         "total_steps": num_steps,
         **metrics.measured(),
-        "tokens_per_second": round(tokens_per_second, 1),
+        "tokens_per_second": round(done.num_tokens / done.elapsed_s, 1),
     }
+    if era is Era.FINE_TUNES:
+        data |= {
+            **metrics.sequence_accuracies(),
+            "elapsed_tokens": done.elapsed_tokens,
+            "elapsed_examples": done.elapsed_examples,
+        }
     return NewEvent(message, type=EventType.METRICS, data=data, once=f"step {metrics.step}")

@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.adapters.shelf import AdapterShelf
+from tunesmith.datasets.render import Renderer
 from tunesmith.domain import errors
+from tunesmith.domain.classification import ClassTokens
 from tunesmith.domain.eras import Era
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Job, JobStatus, NewEvent
 from tunesmith.domain.models import BaseModel, Catalog
 from tunesmith.domain.plan import TrainingPlan, auto_n_epochs, resolve
-from tunesmith.jobs import results
 from tunesmith.jobs.bench import Bench
+from tunesmith.jobs.classes import find_classes
 from tunesmith.jobs.data import JobFiles, check_files, survey_files
 from tunesmith.jobs.leases import HeldLease
 from tunesmith.jobs.reporter import Reporter
+from tunesmith.jobs.results import results
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.downloads import Downloads, is_here
 from tunesmith.modeling.lora import LoraAdapter
@@ -73,6 +76,7 @@ def validate(
     workshop.store.jobs.record(held.lease, [NewEvent(f"Validating {files}", once="validating")])
     try:
         found = _surveyed_files(workshop, held, job, is_shutting_down)
+        _classes(workshop, held, job, found, is_shutting_down)
     except errors.InvalidTrainingData:
         shutil.rmtree(workshop.run_folder(job.id), ignore_errors=True)
         raise
@@ -103,6 +107,7 @@ def run(
         hidden_size=decoder.shape.hidden_size,
         max_tokens=files.training.survey.max_tokens,
         seed=job.seed,
+        classes=_classes(workshop, held, job, files, is_shutting_down),
     )
     if job.status is JobStatus.QUEUED:
         started = [
@@ -159,6 +164,21 @@ def _surveyed_files(
         _wait_for_download(workshop, base, held, is_shutting_down)
     run_folder = workshop.run_folder(job.id)
     return survey_files(blobs, job, base, run_folder, workshop.reported_lines, watch)
+
+
+def _classes(
+    workshop: Workshop,
+    held: HeldLease,
+    job: Job,
+    files: JobFiles,
+    is_shutting_down: Callable[[], bool],
+) -> ClassTokens | None:
+    """Of a classifier whose metrics were asked for. Raises as `_surveyed_files` does."""
+    asked = job.hyperparameters.classification
+    if asked is None:
+        return None
+    renderer = Renderer.load(Path(_base_model(workshop, job).source))
+    return find_classes(files, asked, renderer, lambda: _raise_if_unwanted(held, is_shutting_down))
 
 
 def _wait_for_download(
@@ -230,20 +250,20 @@ def _succeed(
     """Writes the result file and closes the job: bytes first, then all rows at once."""
     store = workshop.store
     metrics = [event.data or {} for event in store.events.all_metrics(job.id)]
-    content = results.encoded(results.step_metrics_csv(metrics), workshop.result_file_format)
+    made = results(job, plan, metrics, workshop.result_file_format)
     file_id = workshop.ids.file()
     result_file = StoredFile(
         id=file_id,
         organization_id=job.organization_id,
         project_id=job.project_id,
-        filename=results.FILENAME,
+        filename=made.filename,
         purpose=FilePurpose.FINE_TUNE_RESULTS,
-        size_bytes=len(content),
+        size_bytes=len(made.content),
         created_at=workshop.clock(),
         expires_at=None,
         blob_key=file_blob_key(file_id),
     )
-    store.blobs.put_bytes(result_file.blob_key, content)
+    store.blobs.put_bytes(result_file.blob_key, made.content)
     *earlier, last = reversed(store.checkpoints.page(job.id, limit=plan.kept_checkpoints).items)
     closing = [f"Checkpoint created at step {checkpoint.step}" for checkpoint in earlier]
     closing.append(f"New fine-tuned model created: {last.model_name}")

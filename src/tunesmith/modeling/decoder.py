@@ -96,9 +96,11 @@ class Decoder(nn.Module):
             tensors |= layer.checkpoint_tensors()
         return {name: tensor.detach() for name, tensor in tensors.items()}
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[..., C] → [..., V]. Ask only where you need them: the head is the largest product."""
-        return F.linear(hidden, self.embedding if self.head is None else self.head)
+    def logits(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+        """[..., C] → [..., V], or of some tokens only. Ask only where you need them: the head is
+        the largest product."""
+        head = self.embedding if self.head is None else self.head
+        return F.linear(hidden, head if token_ids is None else head[token_ids])
 
 
 class _Layer(nn.Module):

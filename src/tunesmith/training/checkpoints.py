@@ -44,8 +44,10 @@ class LoopState:
     step: int = 0  # optimiser steps done
     train_loss: float = 0.0  # of that step
     train_mean_token_accuracy: float = 0.0  # of that step
+    train_sequence_accuracy: float = 0.0  # of that step
     num_tokens: int = 0  # of that step
     elapsed_s: float = 0.0  # of that step
+    elapsed_tokens: int = 0  # of all steps up to that one
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Validation: the same loss and accuracy as in training, on examples that are never trained on.
+"""Validation: the same loss and accuracies as in training, on examples that are never trained on.
 
 The whole file goes through a chunk at a time, so that it need not fit into memory.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from tunesmith.domain.jobs import StepMetrics
 from tunesmith.domain.plan import TrainingPlan
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter
+from tunesmith.training import classification
 from tunesmith.training.forward import Means, forward, means
 
 CHUNK_EXAMPLES = 512  # of a validation file, in memory at once
@@ -30,29 +32,48 @@ class Validation:
     def prepare(cls, plan: TrainingPlan, examples: Sequence[Sequence[Row]]) -> "Validation":
         order = epoch_order(len(examples), plan.seed, epoch=0)
         sample = [examples[index] for index in order[: plan.valid_batch_size].tolist()]
-        return cls(micro_batches(_rows(sample), plan.max_micro_batch_tokens), examples)
+        return cls(_micro_batches(plan, sample), examples)
 
     def complete(
         self, metrics: StepMetrics, plan: TrainingPlan, base: Decoder, adapter: LoraAdapter
     ) -> StepMetrics:
         """`metrics` with the validation figures that are due at its step: on the sample every
-        `plan.valid_interval` steps and at an epoch's end, on the whole file at an epoch's end."""
+        `plan.valid_interval` steps and at an epoch's end, on the whole file at an epoch's end, and
+        a classifier as such there too."""
         is_epoch_end = metrics.step % plan.steps_per_epoch == 0
         if is_epoch_end or metrics.step % plan.valid_interval == 0:
             sample = _measure(self.sample, base, adapter)
             if sample is not None:
                 metrics = replace(
-                    metrics, valid_loss=sample.loss, valid_mean_token_accuracy=sample.accuracy
+                    metrics,
+                    valid_loss=sample.loss,
+                    valid_mean_token_accuracy=sample.accuracy,
+                    valid_sequence_accuracy=sample.sequence_accuracy,
                 )
         if is_epoch_end:
-            whole = _measure(_batches(self.whole, plan.max_micro_batch_tokens), base, adapter)
+            whole = _measure(self._batches(plan), base, adapter)
             if whole is not None:
                 metrics = replace(
                     metrics,
                     full_valid_loss=whole.loss,
                     full_valid_mean_token_accuracy=whole.accuracy,
+                    full_valid_sequence_accuracy=whole.sequence_accuracy,
                 )
+            # A run that diverged is about to fail, and has no figures.
+            if whole is not None and plan.classes is not None and math.isfinite(whole.loss):
+                figures = classification.measure(
+                    plan.classes, self._chunks(), plan.max_micro_batch_tokens, base, adapter
+                )
+                metrics = replace(metrics, classification=figures)
         return metrics
+
+    def _batches(self, plan: TrainingPlan) -> Iterator[Batch]:
+        for chunk in self._chunks():
+            yield from _micro_batches(plan, chunk)
+
+    def _chunks(self) -> Iterator[Sequence[Sequence[Row]]]:
+        for start in range(0, len(self.whole), CHUNK_EXAMPLES):
+            yield self.whole[start : start + CHUNK_EXAMPLES]
 
 
 @torch.no_grad()
@@ -62,10 +83,6 @@ def _measure(batches: Iterable[Batch], base: Decoder, adapter: LoraAdapter) -> M
     return means(sums) if sums else None
 
 
-def _batches(examples: Sequence[Sequence[Row]], max_tokens: int) -> Iterator[Batch]:
-    for start in range(0, len(examples), CHUNK_EXAMPLES):
-        yield from micro_batches(_rows(examples[start : start + CHUNK_EXAMPLES]), max_tokens)
-
-
-def _rows(examples: Sequence[Sequence[Row]]) -> list[Row]:
-    return [row for rows in examples for row in rows]
+def _micro_batches(plan: TrainingPlan, examples: Sequence[Sequence[Row]]) -> list[Batch]:
+    rows = [row for rows in examples for row in rows]
+    return micro_batches(rows, plan.max_micro_batch_tokens, plan.prompt_loss_weight)

@@ -3,7 +3,7 @@
 Only positions that bear loss go through the vocabulary head, which is most of the memory where
 the vocabulary is large; and they go in pieces, so that the logits of all never exist at once.
 
-Letters: T tokens of all rows, N positions that bear loss, C channels, V vocabulary.
+Letters: T tokens of all rows, N positions that bear loss, R rows, C channels, V vocabulary.
 """
 
 import math
@@ -30,15 +30,18 @@ class BatchSums:
     """Sums over the positions that bear loss. Still on the device: nothing has waited for it."""
 
     nll: Tensor  # [] fp32, weight times nats; in training it has a gradient
-    num_correct: Tensor  # []
-    num_labels: int
+    num_correct: Tensor  # [], of the labels that are learned
+    num_right_rows: Tensor  # [], in which all of these are predicted right
+    num_labels: int  # that are learned: a prompt's bear loss at most
+    num_rows: int
     weight: float
 
 
 @dataclass(frozen=True)
 class Means:
     loss: float  # nats per unit of weight: per token, where all weights are 1
-    accuracy: float  # share of the tokens that bear loss, whatever their weights
+    accuracy: float  # share of the tokens that are learned, whatever their weights
+    sequence_accuracy: float  # share of the rows whose learned tokens are all right
 
 
 def forward(
@@ -48,21 +51,36 @@ def forward(
     device = base.device
     asked_N = np.flatnonzero(batch.weights)
     weights_N = batch.weights[asked_N]
+    num_rows = len(batch.row_lengths)
+    # A prompt's labels count for no row: theirs is the place behind the last one.
+    rows_T = np.repeat(np.arange(num_rows), batch.row_lengths)
+    rows_N = np.where(batch.is_learned, rows_T, num_rows)[asked_N]
     hidden_TC = base(
         _tensor(batch.token_ids, device),
         _tensor(batch.positions, device),
         RowAttention(batch.row_lengths),
         adapter,
     )
-    nll, num_correct = _HeadLoss.apply(
+    nll, num_wrong = _HeadLoss.apply(
         hidden_TC,
         _tensor(asked_N, device),
         _tensor(batch.labels[asked_N], device),
         _tensor(weights_N, device),
+        _tensor(rows_N, device),
+        num_rows + 1,
         base,
         max(1, max_logits // base.shape.vocab_size),
     )  # type: ignore[no-untyped-call]  # torch gives `apply` no type
-    return BatchSums(nll, num_correct, len(asked_N), weight_of(batch))
+    num_labels = int(np.count_nonzero(batch.is_learned))
+    num_wrong_R = num_wrong[:num_rows]
+    return BatchSums(
+        nll=nll,
+        num_correct=num_labels - num_wrong_R.sum(),
+        num_right_rows=(num_wrong_R == 0).sum(),
+        num_labels=num_labels,
+        num_rows=num_rows,
+        weight=weight_of(batch),
+    )
 
 
 def weight_of(batch: Batch) -> float:
@@ -73,12 +91,14 @@ def weight_of(batch: Batch) -> float:
 def means(parts: Sequence[BatchSums]) -> Means:
     """Over all of `parts`, zeros if there are none. Waits for the device."""
     if not parts:
-        return Means(0.0, 0.0)
+        return Means(0.0, 0.0, 0.0)
     nlls = torch.stack([part.nll.detach() for part in parts]).tolist()
     corrects = torch.stack([part.num_correct for part in parts]).tolist()
+    right_rows = torch.stack([part.num_right_rows for part in parts]).tolist()
     return Means(
         loss=math.fsum(nlls) / math.fsum(part.weight for part in parts),
         accuracy=sum(corrects) / sum(part.num_labels for part in parts),
+        sequence_accuracy=sum(right_rows) / sum(part.num_rows for part in parts),
     )
 
 
@@ -102,13 +122,16 @@ class _HeadLoss(torch.autograd.Function):
         asked_N: Tensor,
         labels_N: Tensor,
         weights_N: Tensor,
+        rows_N: Tensor,
+        num_rows: int,
         base: Decoder,
         max_positions: int,
     ) -> tuple[Tensor, Tensor]:
+        """The summed loss, and of each row the number of labels that are predicted wrong."""
         hidden_NC = hidden_TC.detach().index_select(0, asked_N)
         needs_grad = ctx.needs_input_grad[0]
         nll = torch.zeros((), device=hidden_TC.device)
-        num_correct = torch.zeros((), device=hidden_TC.device, dtype=torch.int64)
+        num_wrong = torch.zeros(num_rows, device=hidden_TC.device, dtype=torch.int64)
         grads: list[Tensor] = []
         for start in range(0, len(asked_N), max_positions):
             piece = slice(start, start + max_positions)
@@ -119,16 +142,17 @@ class _HeadLoss(torch.autograd.Function):
             if needs_grad:
                 grads.extend(torch.autograd.grad(piece_nll, hidden))
             nll += piece_nll.detach()
-            num_correct += losses.num_correct(logits.detach(), labels_N[piece])
+            is_wrong = losses.is_wrong(logits.detach(), labels_N[piece])
+            num_wrong.index_add_(0, rows_N[piece], is_wrong.long())
         if needs_grad:
             ctx.save_for_backward(asked_N, torch.cat(grads))
             ctx.num_tokens = len(hidden_TC)
-        ctx.mark_non_differentiable(num_correct)
-        return nll, num_correct
+        ctx.mark_non_differentiable(num_wrong)
+        return nll, num_wrong
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         asked_N, grad_NC = ctx.saved_tensors
         grad_TC = grad_NC.new_zeros(ctx.num_tokens, grad_NC.shape[1])
         grad_TC.index_copy_(0, asked_N, grad_NC * grads[0])
-        return grad_TC, None, None, None, None, None
+        return grad_TC, None, None, None, None, None, None, None

@@ -65,7 +65,8 @@ def train(
 
     A *step* is one update of the weights, from the gradients of `plan.batch_size` examples
     however many forward passes those take. Their loss is the mean over tokens, weighted by
-    message (Hu et al. 2021 for LoRA; `losses.py`, `optimizer.py`, `schedules.py` for the rest).
+    message and, with `plan.prompt_loss_weight`, prompts too (Hu et al. 2021 for LoRA;
+    `losses.py`, `optimizer.py`, `schedules.py` for the rest).
 
     `run_folder` belongs to this job alone and holds checkpoints at an epoch's end and every
     `snapshot_interval_s` seconds. Called again with it, after a stop or a crash, training goes
@@ -103,10 +104,23 @@ def train(
     # The extra turn lets the last validation and the last checkpoint take the ordinary road.
     for step in range(state.step, plan.num_steps + 1):
         if step > 0:
-            metrics = StepMetrics(step, state.train_loss, state.train_mean_token_accuracy)
+            metrics = StepMetrics(
+                step,
+                state.train_loss,
+                state.train_mean_token_accuracy,
+                state.train_sequence_accuracy,
+            )
             metrics = validation.complete(metrics, plan, base, adapter)
             _refuse_divergence(plan, step, metrics.measured().values())
-            report(StepDone(metrics, state.num_tokens, state.elapsed_s))
+            report(
+                StepDone(
+                    metrics,
+                    state.num_tokens,
+                    state.elapsed_tokens,
+                    plan.examples_until(step),
+                    state.elapsed_s,
+                )
+            )
 
         if step > 0 and step % plan.steps_per_epoch == 0:
             report(CheckpointWritten(step, step // plan.steps_per_epoch, save(), metrics))
@@ -124,7 +138,7 @@ def train(
 
         started = time.perf_counter()
         rows = next(upcoming_rows)
-        batches = micro_batches(rows, plan.max_micro_batch_tokens)
+        batches = micro_batches(rows, plan.max_micro_batch_tokens, plan.prompt_loss_weight)
         weight = sum(weight_of(batch) for batch in batches)
         sums = []
         for batch in batches:
@@ -136,13 +150,16 @@ def train(
         grad_norm = optimizer.step(step + 1, learning_rate)
 
         measured = means(sums)
+        num_tokens = sum(len(row.token_ids) for row in rows)
         _refuse_divergence(plan, step + 1, [measured.loss, grad_norm])
         state = LoopState(
             step=step + 1,
             train_loss=measured.loss,
             train_mean_token_accuracy=measured.accuracy,
-            num_tokens=sum(len(row.token_ids) for row in rows),
+            train_sequence_accuracy=measured.sequence_accuracy,
+            num_tokens=num_tokens,
             elapsed_s=time.perf_counter() - started,
+            elapsed_tokens=state.elapsed_tokens + num_tokens,
         )
     return True
 

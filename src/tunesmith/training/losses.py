@@ -18,6 +18,6 @@ def weighted_nll(logits_NV: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tens
     return torch.dot(nll_N, weights_N)
 
 
-def num_correct(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """At how many positions the most likely token is the label; 0-dim."""
-    return (logits_NV.argmax(dim=-1) == labels_N).sum()
+def is_wrong(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+    """Whether the most likely token is another than the label; bool, [N]."""
+    return logits_NV.argmax(dim=-1) != labels_N

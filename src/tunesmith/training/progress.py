@@ -19,6 +19,8 @@ class StepDone:
 
     metrics: StepMetrics
     num_tokens: int  # in the rows of this step, prompts included
+    elapsed_tokens: int  # in those of all steps up to this one, repeats counted
+    elapsed_examples: int  # likewise
     elapsed_s: float  # of the step itself, without validation and files
 
 

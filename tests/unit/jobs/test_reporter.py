@@ -49,7 +49,13 @@ def reporter(store: Store, tmp_path: Path) -> Reporter:
 
 
 def done(step: int) -> StepDone:
-    return StepDone(StepMetrics(step, 1.0, 0.5), num_tokens=10, elapsed_s=0.1)
+    return StepDone(
+        StepMetrics(step, 1.0, 0.5),
+        num_tokens=10,
+        elapsed_tokens=10 * step,
+        elapsed_examples=step,
+        elapsed_s=0.1,
+    )
 
 
 @pytest.mark.parametrize("first_step", [1, 3])
