@@ -21,9 +21,11 @@ def test_labels_are_the_tokens_that_follow_and_weights_are_theirs() -> None:
     assert batch.positions.tolist() == [0, 1, 2]
     assert batch.labels.tolist() == [11, 12, 13]
     assert batch.weights.tolist() == [0.0, 0.5, 0.5]
+    assert batch.is_learned.tolist() == [False, True, True]
     assert batch.row_lengths == (3,)
     assert (batch.token_ids.dtype, batch.positions.dtype) == (np.int64, np.int64)
     assert (batch.labels.dtype, batch.weights.dtype) == (np.int64, np.float32)
+    assert batch.is_learned.dtype == np.bool_
 
 
 def test_rows_lie_end_to_end_short_ones_first() -> None:
@@ -49,6 +51,30 @@ def test_a_row_without_loss_is_left_out(silent: Row) -> None:
     assert micro_batches([silent], max_tokens=10) == []
     (batch,) = micro_batches([silent, row(1, 2, learned=1)], max_tokens=10)
     assert batch.row_lengths == (1,)
+
+
+def test_labels_before_the_first_learned_one_get_the_prompts_weight() -> None:
+    """And none after it: what lies between two answers stays unweighted."""
+    between = Row([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 0.5, 0])
+    (batch,) = micro_batches([row(7, 8, 9, learned=1), between], 100, prompt_weight=0.25)
+    assert batch.labels.tolist() == [8, 9, 2, 3, 4, 5]
+    assert batch.weights.tolist() == [0.25, 1, 0.25, 1, 0, 0.5]
+    assert batch.is_learned.tolist() == [False, True, False, True, False, True]
+
+
+@pytest.mark.parametrize("whole", [row(1, 2, 3, learned=3), row(1, 2, 3, learned=2)])
+def test_a_row_that_is_learned_from_its_start_has_no_prompt_to_weigh(whole: Row) -> None:
+    (batch,) = micro_batches([whole], 100, prompt_weight=0.25)
+    assert batch.weights.tolist() == [1, 1]
+
+
+def test_a_prompts_weight_changes_no_row_and_nothing_else_of_a_batch() -> None:
+    rows = [Row([1, 2], [0, 0]), Row([3, 4, 5], [0, 0, 1]), row(6, 7, 8, 9, learned=2)]
+    [plain], [weighted] = micro_batches(rows, 100), micro_batches(rows, 100, prompt_weight=1.0)
+    assert weighted.row_lengths == plain.row_lengths == (2, 3)
+    for name in ("token_ids", "positions", "labels", "is_learned"):
+        assert getattr(weighted, name).tolist() == getattr(plain, name).tolist()
+    assert [one.loss_weights for one in rows] == [[0, 0], [0, 0, 1], [0, 0, 1, 1]]
 
 
 def test_a_row_longer_than_the_budget_is_alone() -> None:

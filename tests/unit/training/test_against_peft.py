@@ -10,13 +10,23 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.small_models import make_model
+from tests.small_models import Kind, make_model
 from tests.unit.training.runs import Examples, make_examples, make_plan, run
 from tunesmith.adapters.files import load_adapter, save_adapter
 from tunesmith.datasets.batch import epoch_order
+from tunesmith.datasets.render import Row
 from tunesmith.domain.plan import TrainingPlan
 from tunesmith.modeling.lora import LoraAdapter, LoraSpec
 from tunesmith.modeling.weights import load_decoder
+
+
+def weights_of(row: Row, plan: TrainingPlan) -> list[float]:
+    """Of each label, the second token being the first one."""
+    weights, is_prompt = [], row.loss_weights[0] == 0
+    for weight in row.loss_weights[1:]:
+        is_prompt = is_prompt and weight == 0
+        weights.append(plan.prompt_loss_weight if is_prompt else weight)
+    return weights
 
 
 def train_with_peft(
@@ -37,13 +47,13 @@ def train_with_peft(
         order = epoch_order(len(examples), plan.seed, epoch)
         for start in range(0, len(order), plan.batch_size):
             rows = [examples[index][0] for index in order[start : start + plan.batch_size]]
-            weight = sum(sum(row.loss_weights) for row in rows)
+            weight = sum(sum(weights_of(row, plan)) for row in rows)
             total = torch.zeros(())
             for row in rows:
                 token_ids = torch.tensor([row.token_ids])
                 logits = module(token_ids).logits[0, :-1]
                 nll = functional.cross_entropy(logits, token_ids[0, 1:], reduction="none")
-                total = total + (nll * torch.tensor(row.loss_weights[1:])).sum()
+                total = total + (nll * torch.tensor(weights_of(row, plan))).sum()
             optimizer.zero_grad()
             (total / weight).backward()
             torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm)
@@ -54,13 +64,24 @@ def train_with_peft(
 
 
 @pytest.mark.filterwarnings("ignore")  # they warn each other of their next versions
-@pytest.mark.parametrize("kind", ["llama", "qwen3"])
-def test_losses_and_trained_weights_are_those_of_peft(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "prompt_loss_weight"),
+    [("llama", 0.0), ("qwen3", 0.0), ("llama", 0.01), ("llama", 1.0)],
+)
+def test_losses_and_trained_weights_are_those_of_peft(
+    kind: Kind, prompt_loss_weight: float, tmp_path: Path
+) -> None:
     base_folder = make_model(tmp_path / "base", kind)
     base = load_decoder(base_folder, torch.device("cpu"), torch.float32)
     examples = make_examples(5)
     # transformers' warm-up begins at rate 0, which ours never uses: both go without one.
-    plan = make_plan(examples, n_epochs=3, warmup_steps=0, weight_decay=0.1)
+    plan = make_plan(
+        examples,
+        n_epochs=3,
+        warmup_steps=0,
+        weight_decay=0.1,
+        prompt_loss_weight=prompt_loss_weight,
+    )
     spec = LoraSpec(plan.rank, plan.alpha, plan.target_modules)
     fresh = LoraAdapter.initialise(base.shape, spec, plan.seed)
     save_adapter(tmp_path / "fresh", fresh, "small")

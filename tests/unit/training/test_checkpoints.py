@@ -146,6 +146,26 @@ def test_killed_before_any_change_on_disk_training_goes_on_to_the_same_bits(
     assert number > 30  # so many there are, at least: it did not pass by dying nowhere
 
 
+def test_a_snapshot_from_before_there_were_elapsed_tokens_is_gone_on_from(
+    base: Decoder, tmp_path: Path
+) -> None:
+    """The service was upgraded while the job was waiting."""
+    whole = run(PLAN, EXAMPLES, base, tmp_path / "whole")
+    folder = tmp_path / "run"
+    run(PLAN, EXAMPLES, base, folder, stop=stop_after(4, StopRequest.KEEP))
+    path = folder / "step-00000004" / "state.json"
+    contents = json.loads(path.read_text())
+    for name in ("elapsed_tokens", "train_sequence_accuracy"):
+        del contents["state"][name]
+    for name in ("prompt_loss_weight", "classes"):
+        del contents["plan"][name]
+    path.write_text(json.dumps(contents))
+
+    resumed = run(PLAN, EXAMPLES, base, folder)
+    assert resumed.steps[0].metrics.measured() == whole.steps[3].metrics.measured()
+    assert resumed.adapter_bytes == whole.adapter_bytes
+
+
 def test_another_plan_in_the_same_folder_is_our_own_mistake(base: Decoder, tmp_path: Path) -> None:
     run(PLAN, EXAMPLES, base, tmp_path)
     with pytest.raises(AssertionError, match="own run folder"):

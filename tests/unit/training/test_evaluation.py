@@ -15,37 +15,51 @@ from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter
 
 
-def figures(base: Decoder, adapter: LoraAdapter, examples: Examples) -> tuple[float, float]:
-    """(loss, accuracy) by their definition."""
-    nll, weight, right, num_labels = 0.0, 0.0, 0, 0
+def figures(base: Decoder, adapter: LoraAdapter, examples: Examples) -> tuple[float, float, float]:
+    """(loss, accuracy, sequence accuracy) by their definition."""
+    nll, weight, right, num_labels, right_rows = 0.0, 0.0, 0, 0, 0
     for [row] in examples:
         token_ids = torch.tensor(row.token_ids)
         with torch.no_grad():
             attend = RowAttention([len(token_ids)])
             hidden = base(token_ids, torch.arange(len(token_ids)), attend, adapter)
             logits = base.logits(hidden).double().numpy()
+        are_right = []
         for place in np.flatnonzero(row.loss_weights):
             scores, label = logits[place - 1], row.token_ids[place]
             nll += row.loss_weights[place] * (np.log(np.exp(scores).sum()) - scores[label])
             weight += row.loss_weights[place]
-            right += int(scores.argmax() == label)
-            num_labels += 1
-    return nll / weight, right / num_labels
+            are_right.append(scores.argmax() == label)
+        right += sum(are_right)
+        num_labels += len(are_right)
+        right_rows += all(are_right)
+    return nll / weight, right / num_labels, right_rows / len(examples)
 
 
 def test_figures_at_an_epoch_end_equal_an_independent_computation(
     base: Decoder, tmp_path: Path
 ) -> None:
-    examples, valid = make_examples(4), make_examples(7, seed=1)
-    plan = make_plan(examples, n_epochs=3, valid_batch_size=3)
+    """Two of the validation examples are trained on as well, so that some sequence is right."""
+    examples = make_examples(4)
+    valid = [*examples[:2], *make_examples(5, seed=1)]
+    plan = make_plan(examples, n_epochs=20, learning_rate=1e-2, valid_batch_size=3)
     record = run(plan, examples, base, tmp_path, valid_examples=valid)
     metrics = record.steps[-1].metrics
     adapter = load_adapter(record.checkpoints[-1].adapter_folder, base.shape, torch.device("cpu"))
 
-    full = metrics.full_valid_loss, metrics.full_valid_mean_token_accuracy
+    assert metrics.full_valid_sequence_accuracy == 2 / 7
+    full = (
+        metrics.full_valid_loss,
+        metrics.full_valid_mean_token_accuracy,
+        metrics.full_valid_sequence_accuracy,
+    )
     assert full == pytest.approx(figures(base, adapter, valid), rel=1e-5)
     sample = [valid[index] for index in epoch_order(7, plan.seed, 0)[:3]]
-    small = metrics.valid_loss, metrics.valid_mean_token_accuracy
+    small = (
+        metrics.valid_loss,
+        metrics.valid_mean_token_accuracy,
+        metrics.valid_sequence_accuracy,
+    )
     assert small == pytest.approx(figures(base, adapter, sample), rel=1e-5)
 
 
@@ -66,6 +80,8 @@ def test_without_a_validation_file_nothing_is_measured(base: Decoder, tmp_path: 
     record = run(make_plan(examples, valid_interval=1), examples, base, tmp_path)
     measured = [done.metrics.measured().keys() for done in record.steps]
     assert measured == [{"train_loss", "train_mean_token_accuracy"}] * 4
+    sequences = [done.metrics.sequence_accuracies().keys() for done in record.steps]
+    assert sequences == [{"train_sequence_accuracy"}] * 4
 
 
 def test_a_micro_batch_limit_does_not_change_the_figures(base: Decoder, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from tests.unit.training.runs import Examples, make_examples
 from tunesmith.datasets.batch import Batch, micro_batches
+from tunesmith.datasets.render import Row
 from tunesmith.modeling.attention import RowAttention
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter, LoraSpec
-from tunesmith.training.forward import forward, means
+from tunesmith.training.forward import Means, forward, means
 
 
 @pytest.fixture
@@ -74,6 +75,52 @@ def test_without_gradients_the_sums_are_the_same(base: Decoder, adapter: LoraAda
     assert not silent.nll.requires_grad
     assert torch.equal(silent.nll, sums.nll)
     assert torch.equal(silent.num_correct, sums.num_correct)
+    assert torch.equal(silent.num_right_rows, sums.num_right_rows)
+
+
+def right_rows(base: Decoder, adapter: LoraAdapter, examples: Examples) -> int:
+    """The definition: rows without a learned label that another token beats."""
+    num_right = 0
+    for [row] in examples:
+        token_ids = torch.tensor(row.token_ids)
+        attend = RowAttention([len(token_ids)])
+        with torch.no_grad():
+            hidden = base(token_ids, torch.arange(len(token_ids)), attend, adapter)
+        answers = base.logits(hidden).argmax(-1).tolist()
+        num_right += all(
+            answers[place - 1] == row.token_ids[place] for place in np.flatnonzero(row.loss_weights)
+        )
+    return num_right
+
+
+@pytest.mark.parametrize("prompt_weight", [0.0, 0.5])
+@pytest.mark.parametrize("max_logits", [2**25, 264 * 3, 1], ids=["at once", "by 3", "by 1"])
+@pytest.mark.parametrize("max_tokens", [10_000, 40])
+def test_rows_that_are_all_right_are_counted_however_they_are_cut(
+    base: Decoder, adapter: LoraAdapter, max_tokens: int, max_logits: int, prompt_weight: float
+) -> None:
+    """Half of the rows are what the model says itself."""
+    examples = make_examples(12)
+    for [row] in examples[::2]:
+        copy_the_models_words(base, adapter, row)
+    rows = [row for [row] in examples]
+    parts = [
+        forward(base, adapter, batch, max_logits)
+        for batch in micro_batches(rows, max_tokens, prompt_weight)
+    ]
+    assert (len(parts) > 1) == (max_tokens == 40)
+    expected = right_rows(base, adapter, examples)
+    assert 6 <= expected < 12
+    assert sum(int(part.num_right_rows) for part in parts) == expected
+    assert means(parts).sequence_accuracy == expected / 12
+
+
+def copy_the_models_words(base: Decoder, adapter: LoraAdapter, row: Row) -> None:
+    for place in np.flatnonzero(row.loss_weights):
+        token_ids = torch.tensor(row.token_ids[:place])
+        with torch.no_grad():
+            hidden = base(token_ids, torch.arange(place), RowAttention([int(place)]), adapter)
+        row.token_ids[place] = int(base.logits(hidden[-1]).argmax())
 
 
 def test_means_weigh_batches_by_their_tokens(base: Decoder, adapter: LoraAdapter) -> None:
@@ -90,4 +137,4 @@ def test_means_weigh_batches_by_their_tokens(base: Decoder, adapter: LoraAdapter
 
 
 def test_means_of_nothing_are_zero() -> None:
-    assert (means([]).loss, means([]).accuracy) == (0.0, 0.0)
+    assert means([]) == Means(0.0, 0.0, 0.0)

@@ -7,6 +7,7 @@ import torch
 
 from tests.unit.training.runs import Run, make_examples, make_plan, run, stop_after
 from tunesmith.adapters.files import load_adapter
+from tunesmith.datasets.batch import epoch_order
 from tunesmith.datasets.render import Row
 from tunesmith.domain import errors
 from tunesmith.modeling.attention import RowAttention
@@ -127,6 +128,35 @@ class TestRepeating:
         other = make_plan(EXAMPLES, n_epochs=3, valid_interval=3, seed=8)
         first = run(PLAN, EXAMPLES, base, tmp_path / "a")
         assert run(other, EXAMPLES, base, tmp_path / "b").adapter_bytes != first.adapter_bytes
+
+
+class TestElapsed:
+    lengths = tuple(len(rows[0].token_ids) for rows in EXAMPLES)
+
+    def test_tokens_and_examples_are_counted_with_their_repeats_and_a_small_last_batch(
+        self, base: Decoder, tmp_path: Path
+    ) -> None:
+        record = run(PLAN, EXAMPLES, base, tmp_path)
+        tokens, examples = [], []
+        for epoch in range(PLAN.n_epochs):
+            order = epoch_order(7, PLAN.seed, epoch).tolist()
+            for end in (2, 4, 6, 7):
+                examples.append(7 * epoch + end)
+                seen = epoch * sum(self.lengths) + sum(self.lengths[n] for n in order[:end])
+                tokens.append(seen)
+        assert [done.elapsed_examples for done in record.steps] == examples
+        assert [done.elapsed_tokens for done in record.steps] == tokens
+
+    @pytest.mark.parametrize("num_steps", [1, 4, 6, 11])
+    def test_a_resumed_run_goes_on_counting(
+        self, base: Decoder, tmp_path: Path, num_steps: int
+    ) -> None:
+        whole = run(PLAN, EXAMPLES, base, tmp_path / "whole")
+        run(PLAN, EXAMPLES, base, tmp_path / "parts", stop=stop_after(num_steps, StopRequest.KEEP))
+        resumed = run(PLAN, EXAMPLES, base, tmp_path / "parts")
+        counted = [(done.elapsed_tokens, done.elapsed_examples) for done in whole.steps]
+        again = [(done.elapsed_tokens, done.elapsed_examples) for done in resumed.steps]
+        assert again == counted[num_steps - 1 :]
 
 
 class TestResuming:
