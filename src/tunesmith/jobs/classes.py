@@ -40,6 +40,8 @@ def find_classes(
                 "class.",
                 file.param,
             )
+    if asked.expected_classes > MAX_CLASSES:
+        raise _refusal(f"A classifier may have at most {MAX_CLASSES} classes.")
     classes = _Classes(asked.expected_classes, renderer)
     with files.rows() as (train_rows, valid_rows):
         for row in _watched(train_rows, watch):
@@ -69,7 +71,7 @@ class _Classes:
         completion, is_whole = self._completion(row)
         if not is_whole or self.first_tokens.get(completion[0]) == completion:
             return
-        if len(self.first_tokens) == min(self.expected, MAX_CLASSES):
+        if len(self.first_tokens) == self.expected:
             raise _refusal(self._too_many(completion))
         if completion[0] in self.first_tokens:
             pair = [self.first_tokens[completion[0]], completion]
@@ -124,8 +126,6 @@ class _Classes:
 
     def _too_many(self, completion: Completion) -> str:
         shown = self._shown([*self.first_tokens.values(), completion])
-        if self.expected > MAX_CLASSES:
-            return f"Its completions make more than {MAX_CLASSES} classes, the most there may be."
         return f"Its completions make more than {self.expected} classes: {shown}. {self._advice()}"
 
     def _advice(self) -> str:
