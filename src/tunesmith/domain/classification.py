@@ -1,14 +1,15 @@
 """Classifiers of the first era: a model whose completion is one of a few classes.
 
-Classes are told apart by the first token of their completions. Source: behaviour reference,
-sections 8.2, 20.2 and 24.2.
+Classes are told apart by the first token of their completions, or rather by the first in which
+they differ: many tokenizers begin " 0" and " 1" with a blank of its own. Source: behaviour
+reference, sections 8.2, 20.2 and 24.2.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-MAX_CLASSES = 1000  # of one classifier
+NUM_CLASSES = range(2, 1001)
 
 ACCURACY = "classification/accuracy"
 PRECISION = "classification/precision"
@@ -39,11 +40,12 @@ class Classification:
 
 @dataclass(frozen=True)
 class ClassTokens:
-    """The same, once the files are known: the first token of each class's completions."""
+    """The same, once the files are known: the token that tells each class from all others."""
 
     token_ids: tuple[int, ...]
     positive: int | None  # place of the positive class in `token_ids`
     betas: tuple[float, ...]
+    num_shared: int = 0  # tokens before these, with which the completions of all classes begin
 
     @property
     def is_binary(self) -> bool:
@@ -58,7 +60,8 @@ class ClassTokens:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        return cls(tuple(value["token_ids"]), value["positive"], tuple(value["betas"]))
+        lists = {name: tuple(value[name]) for name in ("token_ids", "betas")}
+        return cls(**{**value, **lists})
 
 
 def f_score(beta: float) -> str:

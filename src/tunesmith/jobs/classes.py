@@ -1,17 +1,17 @@
 """The classes of a classifier: found in its files, before there is a model to be measured.
 
 A class is a completion. Training names them all; every completion of the validation file must be
-one of them, or there would be nothing to take its example for. They are told apart by their first
-tokens (behaviour reference, sections 20.2 and 24.2).
+one of them, or there would be nothing to take its example for. They are told apart by one token,
+the first in which not all of them agree (behaviour reference, sections 20.2 and 24.2).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import takewhile
 
 from tunesmith.datasets.render import Renderer, Row
 from tunesmith.datasets.spelling import spell
 from tunesmith.datasets.survey import read_notes
-from tunesmith.domain.classification import MAX_CLASSES, Classification, ClassTokens
+from tunesmith.domain.classification import NUM_CLASSES, Classification, ClassTokens
 from tunesmith.domain.errors import InvalidTrainingData
 from tunesmith.domain.models import Mode
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Problem
@@ -22,7 +22,7 @@ SHOWN_CLASSES = 5  # in a sentence
 SHOWN_CHARACTERS = 40  # of one of them
 WATCHED_EXAMPLES = 1000
 
-Completion = tuple[int, ...]  # as tokens, without the one that ends it
+Completion = tuple[int, ...]  # as tokens, with the one that ends it, or cut off
 
 
 def find_classes(
@@ -30,6 +30,8 @@ def find_classes(
 ) -> ClassTokens:
     """What the metrics that are asked for need to know. `watch` is called now and then, and may
     raise. Raises InvalidTrainingData where the files don't allow them."""
+    if asked.expected_classes not in NUM_CLASSES:
+        raise _refusal(f"A classifier has {NUM_CLASSES[0]} to {NUM_CLASSES[-1]} classes.")
     if files.validation is None:
         text = "Classification metrics are measured on a validation file, and there is none."
         raise _refusal(text, VALIDATION)
@@ -40,108 +42,111 @@ def find_classes(
                 "class.",
                 file.param,
             )
-    if asked.expected_classes > MAX_CLASSES:
-        raise _refusal(f"A classifier may have at most {MAX_CLASSES} classes.")
-    classes = _Classes(asked.expected_classes, renderer)
     with files.rows() as (train_rows, valid_rows):
-        for row in _watched(train_rows, watch):
-            classes.learn(row)
-        classes.refuse_too_few()
+        completions = map(_completion, _watched(train_rows, watch))
+        classes = _Classes.among(completions, asked.expected_classes, renderer)
         for index, row in enumerate(_watched(valid_rows, watch)):
-            if not classes.knows(row):
+            if not classes.has(_completion(row)):
                 line = _line_of(files.validation, index)
-                raise _refusal(classes.unknown(row, line), VALIDATION)
+                raise _refusal(classes.without(_completion(row), line), VALIDATION)
     return ClassTokens(
-        token_ids=tuple(classes.first_tokens),
+        token_ids=tuple(classes.token_ids),
         positive=None if asked.positive_class is None else classes.place_of(asked.positive_class),
         betas=tuple(map(float, dict.fromkeys(asked.betas or DEFAULT_BETAS))),
+        num_shared=classes.num_shared,
     )
 
 
-@dataclass
 class _Classes:
-    """Those found so far, in the order in which the training file shows them."""
+    """The completions of all classes, in the order in which the training file shows them."""
 
-    expected: int
-    renderer: Renderer
-    first_tokens: dict[int, Completion] = field(default_factory=dict)
+    def __init__(self, completions: Sequence[Completion], renderer: Renderer) -> None:
+        """Raises InvalidTrainingData if two of them can't be told apart."""
+        self._completions = completions
+        self._renderer = renderer
+        self.num_shared = _num_shared(completions)
+        self.token_ids: dict[int, Completion] = {}
+        for completion in completions:
+            alike = self.token_ids.setdefault(completion[self.num_shared], completion)
+            if alike is not completion:
+                raise _refusal(
+                    f"The classes {self._shown([alike, completion])} begin alike, and classes are "
+                    "told apart by the first token in which not all of them agree. Let them begin "
+                    "with different words or letters."
+                )
 
-    def learn(self, row: Row) -> None:
-        """Raises InvalidTrainingData as soon as there are too many, or two that begin alike."""
-        completion, is_whole = self._completion(row)
-        if not is_whole or self.first_tokens.get(completion[0]) == completion:
-            return
-        if len(self.first_tokens) == self.expected:
-            raise _refusal(self._too_many(completion))
-        if completion[0] in self.first_tokens:
-            pair = [self.first_tokens[completion[0]], completion]
+    @classmethod
+    def among(
+        cls, completions: Iterable[Completion], expected: int, renderer: Renderer
+    ) -> "_Classes":
+        """All distinct ones; what was cut off, at a long example's end, names no class. Raises
+        InvalidTrainingData, as soon as possible, if they are more or fewer than expected."""
+        found: dict[Completion, None] = {}
+        for completion in completions:
+            if completion[-1] in renderer.end_token_ids:
+                found[completion] = None
+            if len(found) > expected:
+                break
+        if len(found) != expected:
+            number = f"more than {expected}" if len(found) > expected else f"only {len(found)}"
             raise _refusal(
-                f"The classes {self._shown(pair)} begin with the same token, and classes are told "
-                "apart by the first token of their completions. Let them begin differently: with "
-                "other words, or with numbers."
+                f"Its completions make {number} classes: {_shown(found, renderer)}. Let each be "
+                f"one of {expected}, always written the same; classification_n_classes is their "
+                "number, 2 where only classification_positive_class is given."
             )
-        self.first_tokens[completion[0]] = completion
+        return cls(list(found), renderer)
 
-    def refuse_too_few(self) -> None:
-        if len(self.first_tokens) < self.expected:
-            raise _refusal(
-                f"Its completions make {len(self.first_tokens)} class(es), not {self.expected}: "
-                f"{self._shown(self.first_tokens.values())}. {self._advice()}"
-            )
-
-    def knows(self, row: Row) -> bool:
-        """Of a completion that was cut off, by its first token."""
-        completion, is_whole = self._completion(row)
-        known = self.first_tokens.get(completion[0])
+    def has(self, completion: Completion) -> bool:
+        """Of one that was cut off, by the token that decides."""
+        decisive = completion[self.num_shared : self.num_shared + 1]
+        known = self.token_ids.get(decisive[0]) if decisive else None
+        is_whole = completion[-1] in self._renderer.end_token_ids
         return known == completion if is_whole else known is not None
 
-    def unknown(self, row: Row, line: int) -> str:
-        completion, _ = self._completion(row)
+    def without(self, completion: Completion, line: int) -> str:
         return (
             f"Example {line} has the completion {self._shown([completion])}, which the training "
-            f"file never has. Its classes are {self._shown(self.first_tokens.values())}. Take the "
-            "example out, or add examples of its class to the training file."
+            f"file never has. Its classes are {self._shown(self._completions)}. Take the example "
+            "out, or add examples of its class to the training file."
         )
 
     def place_of(self, positive: str) -> int:
         """Of the class that is called so: to the letter, or else without white space around."""
-        texts = list(map(self._text, self.first_tokens.values()))
+        texts = [_text(completion, self._renderer) for completion in self._completions]
         for spelled in (str, str.strip):
             places = [n for n, text in enumerate(texts) if spelled(text) == spelled(positive)]
             if len(places) == 1:
                 return places[0]
         raise _refusal(
             f"The classification_positive_class {_quoted(positive)} is none of the classes, or not "
-            f"clearly one: they are {self._shown(self.first_tokens.values())}. Write it as the "
-            "completion is written."
-        )
-
-    def _completion(self, row: Row) -> tuple[Completion, bool]:
-        """And whether it is there to its end."""
-        start = next(place for place, weight in enumerate(row.loss_weights) if weight)
-        *completion, last = row.token_ids[start:]
-        if completion and last in self.renderer.end_token_ids:
-            return tuple(completion), True
-        return (*completion, last), False
-
-    def _too_many(self, completion: Completion) -> str:
-        shown = self._shown([*self.first_tokens.values(), completion])
-        return f"Its completions make more than {self.expected} classes: {shown}. {self._advice()}"
-
-    def _advice(self) -> str:
-        return (
-            "Let each completion be one of the classes, always written the same, and "
-            "classification_n_classes their number (2 where only classification_positive_class "
-            "is given)."
+            f"clearly one: they are {self._shown(self._completions)}. Write it as the completions "
+            "do."
         )
 
     def _shown(self, completions: Iterable[Completion]) -> str:
-        texts = [_quoted(self._text(completion)) for completion in completions]
-        more = f" and {len(texts) - SHOWN_CLASSES} more" if len(texts) > SHOWN_CLASSES else ""
-        return ", ".join(texts[:SHOWN_CLASSES]) + more
+        return _shown(completions, self._renderer)
 
-    def _text(self, completion: Completion) -> str:
-        return spell(map(self.renderer.token_bytes, completion)).text
+
+def _num_shared(completions: Sequence[Completion]) -> int:
+    """Tokens that all begin with."""
+    places = zip(*completions, strict=False)
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, places))
+
+
+def _completion(row: Row) -> Completion:
+    start = next(place for place, weight in enumerate(row.loss_weights) if weight)
+    return tuple(row.token_ids[start:])
+
+
+def _shown(completions: Iterable[Completion], renderer: Renderer) -> str:
+    """The first few."""
+    texts = [_quoted(_text(completion, renderer)) for completion in completions]
+    more = f" and {len(texts) - SHOWN_CLASSES} more" if len(texts) > SHOWN_CLASSES else ""
+    return ", ".join(texts[:SHOWN_CLASSES]) + more
+
+
+def _text(completion: Completion, renderer: Renderer) -> str:
+    return spell(map(renderer.token_bytes, completion)).text
 
 
 def _watched(examples: Sequence[list[Row]], watch: Callable[[], None]) -> Iterator[Row]:

@@ -1,9 +1,10 @@
 """How well a model classifies: the metrics of the first era, on a whole validation file.
 
-What an example is taken for is decided by the first token of its completion: the probabilities of
-the classes are the softmax over the logits of the classes' first tokens, where the prompt ends.
-So only prompts are computed, and of the vocabulary only the classes. Per example two numbers
-stay. The metrics are scikit-learn's, which takes a second to import and comes only when needed.
+What an example is taken for is decided by one token, mostly the first of its completion: the
+probabilities of the classes are the softmax over the logits of the tokens that tell them apart,
+where the prompt ends (and what all classes begin with, if they do). So little more than prompts
+is computed, and of the vocabulary only the classes. Per example two numbers stay. The metrics are
+scikit-learn's, which takes a second to import and comes only when needed.
 Source: behaviour reference, sections 8.2, 20.2 and 24.2.
 
 Letters: N examples, C channels, K classes.
@@ -47,7 +48,7 @@ def measure(
     row, and its completion one of the classes."""
     truths, answers = [], []
     for chunk in chunks:
-        prompts = [_up_to_first_label(row) for [row] in chunk]
+        prompts = [_asking(row, classes) for [row] in chunk]
         for batch in micro_batches(prompts, max_tokens):
             truth, answer = _judged(classes, batch, base, adapter)
             truths.append(truth)
@@ -58,9 +59,11 @@ def measure(
     )
 
 
-def _up_to_first_label(row: Row) -> Row:
-    length = 1 + next(place for place, weight in enumerate(row.loss_weights) if weight)
-    return Row(row.token_ids[:length], row.loss_weights[:length])
+def _asking(row: Row, classes: ClassTokens) -> Row:
+    """Up to the token that tells the class, and for this one alone."""
+    start = next(place for place, weight in enumerate(row.loss_weights) if weight)
+    length = start + classes.num_shared
+    return Row(row.token_ids[: length + 1], [0.0] * length + [1.0])
 
 
 @torch.no_grad()

@@ -26,6 +26,18 @@ def test_metrics_that_were_not_measured_are_absent() -> None:
         "train_mean_token_accuracy": 0.25,
         "valid_loss": 0.75,
     }
+    assert metrics.sequence_accuracies() == {}
+
+
+def test_a_classifiers_metrics_are_among_those_measured_and_sequences_apart() -> None:
+    """Today's jobs tell no sequence accuracies, the first era's do."""
+    metrics = StepMetrics(3, 0.5, 0.25, 0.125, classification={"classification/accuracy": 1.0})
+    assert metrics.measured() == {
+        "train_loss": 0.5,
+        "train_mean_token_accuracy": 0.25,
+        "classification/accuracy": 1.0,
+    }
+    assert metrics.sequence_accuracies() == {"train_sequence_accuracy": 0.125}
 
 
 def test_ids_have_openai_shapes() -> None:

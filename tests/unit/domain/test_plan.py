@@ -1,10 +1,12 @@
 """Hyperparameters: what "auto" becomes (behaviour reference, section 11)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tunesmith.domain import plan
+from tunesmith.domain.classification import ClassTokens
 from tunesmith.domain.plan import Hyperparameters, TrainingPlan, resolve
 
 
@@ -63,3 +65,19 @@ def test_smaller_models_get_larger_rates() -> None:
 def test_plan_survives_json() -> None:
     made = resolved(Hyperparameters(), 50)
     assert TrainingPlan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_a_classifiers_plan_survives_json() -> None:
+    made = replace(
+        resolved(Hyperparameters(prompt_loss_weight=0.01), 50),
+        classes=ClassTokens((7, 9), positive=1, betas=(1.0, 2.0), num_shared=1),
+    )
+    assert TrainingPlan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0), (1, 4), (2, 8), (3, 10), (4, 14), (6, 20)])
+def test_examples_until_a_step_are_counted_with_a_small_last_batch(
+    step: int, expected: int
+) -> None:
+    made = resolved(Hyperparameters(n_epochs=2, batch_size=4), 10)
+    assert made.examples_until(step) == expected

@@ -11,7 +11,7 @@ import pytest
 from tests.small_models import SPECIAL_TOKENS, make_model
 from tests.unit.jobs.test_data import job_with
 from tunesmith.datasets.render import Renderer
-from tunesmith.domain.classification import MAX_CLASSES, Classification, ClassTokens
+from tunesmith.domain.classification import NUM_CLASSES, Classification, ClassTokens
 from tunesmith.domain.errors import InvalidTrainingData, LeaseLost
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import BaseModel
@@ -20,6 +20,12 @@ from tunesmith.jobs.data import survey_files
 from tunesmith.store.store import Store, open_store
 
 CONTEXT = 64  # tokens: the model has one a byte
+DOCUMENT_END = SPECIAL_TOKENS.index("<|endoftext|>")
+
+
+def token(letter: str) -> int:
+    """The small model has one for each byte, in the order of its alphabet."""
+    return len(SPECIAL_TOKENS) + ord(letter) - ord("!")
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +79,6 @@ def lines(completions: list[Any]) -> list[Any]:
         {"prompt": f"p{n} ->", "completion": item} if isinstance(item, str) else item
         for n, item in enumerate(repeated)
     ]
-
-
-def token(letter: str) -> int:
-    """The small model has one for each byte, in the order of its alphabet."""
-    return len(SPECIAL_TOKENS) + ord(letter) - ord("!")
 
 
 def test_classes_are_the_distinct_completions_in_the_training_files_order(files: Files) -> None:
@@ -134,13 +135,30 @@ def test_more_classes_than_asked_for_are_refused(files: Files, asked: dict[str, 
 def test_fewer_classes_than_asked_for_are_refused(files: Files) -> None:
     param, message = files.refusal(["no", "yes"], ["no"], num_classes=3)
     assert param == "training_file"
-    assert "make 2 class(es), not 3: 'no', 'yes'." in message
+    assert "make only 2 classes: 'no', 'yes'. Let each be one of 3" in message
 
 
-def test_classes_that_begin_with_the_same_token_are_refused(files: Files) -> None:
-    param, message = files.refusal([" no", " yes"], [" no"], num_classes=2)
+@pytest.mark.parametrize(
+    ("completions", "found"),
+    [
+        ([" no", " yes"], (1, token("n"), token("y"))),
+        ([" 0", " 1"], (1, token("0"), token("1"))),
+        ([" 1", " 10"], (2, DOCUMENT_END, token("0"))),
+    ],
+)
+def test_what_all_classes_begin_with_does_not_count(
+    files: Files, completions: list[str], found: tuple[int, ...]
+) -> None:
+    """To many a tokenizer the blank before a number is a token of its own."""
+    classes = files.classes(completions, completions, positive_class=completions[1])
+    assert (classes.num_shared, *classes.token_ids) == found
+    assert classes.positive == 1
+
+
+def test_classes_that_begin_alike_are_refused(files: Files) -> None:
+    param, message = files.refusal(["ham", "spam", "spark"], ["ham"], num_classes=3)
     assert param == "training_file"
-    assert "' no', ' yes' begin with the same token" in message
+    assert "'spam', 'spark' begin alike" in message
 
 
 def test_a_completion_that_training_never_shows_is_refused_with_its_line(files: Files) -> None:
@@ -172,20 +190,23 @@ def test_a_missing_validation_file_is_refused(files: Files) -> None:
     assert "there is none" in message
 
 
-def test_completions_that_were_cut_off_go_by_their_first_token(files: Files) -> None:
+def test_completions_that_were_cut_off_go_by_the_token_that_decides(files: Files) -> None:
     """As the metrics do; and they are no classes of their own."""
     cut = {"prompt": "x" * (CONTEXT - 2), "completion": "yes"}
     found = files.classes(["no", cut, "yes"], [cut, "no"], num_classes=2)
     assert found.token_ids == (token("n"), token("y"))
     unknown = {"prompt": "x" * (CONTEXT - 2), "completion": "maybe"}
     assert "'ma'" in files.refusal(["no", "yes"], [unknown], num_classes=2)[1]
+    undecided = {"prompt": "x" * (CONTEXT - 1), "completion": " yes"}
+    assert "' '" in files.refusal([" no", " yes"], [undecided], num_classes=2)[1]
 
 
-def test_a_number_of_classes_beyond_the_limit_is_refused(files: Files) -> None:
+@pytest.mark.parametrize("num_classes", [1, NUM_CLASSES.stop])
+def test_a_number_of_classes_beyond_the_limits_is_refused(files: Files, num_classes: int) -> None:
     """What is kept of the classes while they are looked for is bounded by it."""
-    param, message = files.refusal(["no", "yes"], ["no"], num_classes=MAX_CLASSES + 1)
+    param, message = files.refusal(["no", "yes"], ["no"], num_classes=num_classes)
     assert param == "training_file"
-    assert f"at most {MAX_CLASSES} classes" in message
+    assert "has 2 to 1000 classes" in message
 
 
 def test_a_search_that_nobody_wants_any_more_ends(

@@ -1,10 +1,14 @@
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.unit.store.builders import OURS, a_checkpoint, running_job, tuned_by
 from tunesmith.domain import errors
-from tunesmith.domain.jobs import Checkpoint, Lease
+from tunesmith.domain.jobs import Checkpoint, Lease, StepMetrics
 from tunesmith.store.store import Store
 
 
@@ -23,6 +27,37 @@ def test_checkpoint_is_listed_and_callable_at_once(store: Store) -> None:
     assert add(store, lease, 3) == []
     assert store.checkpoints.page(lease.job_id, limit=10).items == (checkpoint,)
     assert store.tuned_models.find(OURS, checkpoint.model_name) == tuned_by(checkpoint)
+
+
+def test_a_classifiers_metrics_are_kept(store: Store) -> None:
+    lease = running_job(store)
+    metrics = StepMetrics(3, 0.5, 0.75, 0.25, classification={"classification/f1.0": 0.875})
+    checkpoint = replace(a_checkpoint(3), metrics=metrics)
+    store.jobs.add_checkpoint(lease, checkpoint, tuned_by(checkpoint), keep=3)
+    assert store.checkpoints.page(lease.job_id, limit=1).items == (checkpoint,)
+
+
+def test_metrics_from_before_there_were_sequence_accuracies_can_be_read(
+    store: Store, data_dir: Path
+) -> None:
+    """The service was upgraded, and its database holds checkpoints."""
+    lease = running_job(store)
+    add(store, lease, 3)
+    old = {
+        "step": 3,
+        "train_loss": 0.5,
+        "train_mean_token_accuracy": 0.75,
+        "valid_loss": None,
+        "valid_mean_token_accuracy": None,
+        "full_valid_loss": 0.25,
+        "full_valid_mean_token_accuracy": 1.0,
+    }
+    with closing(sqlite3.connect(data_dir / "tunesmith.db")) as connection, connection:
+        connection.execute("UPDATE checkpoints SET metrics = ?", (json.dumps(old),))
+    (checkpoint,) = store.checkpoints.page(lease.job_id, limit=1).items
+    assert checkpoint.metrics == StepMetrics(
+        3, 0.5, 0.75, full_valid_loss=0.25, full_valid_mean_token_accuracy=1.0
+    )
 
 
 def test_last_ones_stay_and_the_others_are_handed_back(store: Store) -> None:

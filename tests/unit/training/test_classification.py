@@ -106,6 +106,13 @@ def test_what_one_class_alone_leaves_undefined_is_left_out(
     assert figures["classification/accuracy"] == 0.5
 
 
+def test_what_all_completions_begin_with_is_read_like_a_prompt(table: Decoder) -> None:
+    """The classes' blank, say: A after a prompt that tells nothing."""
+    classes = ClassTokens((NO, YES), positive=1, betas=(1.0,), num_shared=1)
+    examples = [example(OTHER, A, YES), example(OTHER, D, NO)]
+    assert measured(classes, examples, table)["classification/accuracy"] == 1.0
+
+
 def test_nothing_called_positive_is_a_precision_of_zero(table: Decoder) -> None:
     figures = measured(BINARY, [example(D, YES), example(E, NO)], table)
     assert figures["classification/precision"] == figures["classification/f1.0"] == 0.0
