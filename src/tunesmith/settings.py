@@ -81,7 +81,8 @@ class Settings:
     )
     result_file_format: str = _setting(
         "csv",
-        "Content of result files: csv, or base64 as the hosted service sends since 2024.",
+        "Content of result files: csv, or base64 as the hosted service sends since 2024. "
+        "Those of the first API, `/v1/fine-tunes`, are always csv.",
         choices=("csv", "base64"),
     )
     reported_lines: int = _setting(

@@ -1,8 +1,8 @@
 """Classifiers of the first era: a model whose completion is one of a few classes.
 
 Classes are told apart by the first token of their completions, or rather by the first in which
-they differ: many tokenizers begin " 0" and " 1" with a blank of its own. Source: behaviour
-reference, sections 8.2, 20.2 and 24.2.
+not all agree: many tokenizers begin both " 0" and " 1" with a token for the blank. Source:
+behaviour reference, sections 8.2, 20.2 and 24.2.
 """
 
 from collections.abc import Mapping

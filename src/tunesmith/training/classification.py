@@ -7,7 +7,7 @@ is computed, and of the vocabulary only the classes. Per example two numbers sta
 scikit-learn's, which takes a second to import and comes only when needed.
 Source: behaviour reference, sections 8.2, 20.2 and 24.2.
 
-Letters: N examples, C channels, K classes.
+Letters: T tokens of all rows, N examples, C channels.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tunesmith.datasets.batch import Batch, micro_batches
 from tunesmith.datasets.render import Row
@@ -82,15 +81,11 @@ def _judged(
         adapter,
     )
     hidden_NC = hidden_TC.index_select(0, torch.from_numpy(asked_N).to(base.device))
-    probabilities_NK = _probabilities(classes, base, hidden_NC)
+    class_ids = torch.tensor(classes.token_ids, device=base.device)
+    probabilities = base.logits(hidden_NC, class_ids).float().softmax(dim=-1)  # [N, classes]
     if classes.is_binary:
-        return truth_N, probabilities_NK[:, classes.positive].cpu().numpy()
-    return truth_N, probabilities_NK.argmax(dim=-1).cpu().numpy()
-
-
-def _probabilities(classes: ClassTokens, base: Decoder, hidden_NC: Tensor) -> Tensor:
-    token_ids = torch.tensor(classes.token_ids, device=base.device)
-    return base.logits(hidden_NC, token_ids).float().softmax(dim=-1)
+        return truth_N, probabilities[:, classes.positive].cpu().numpy()
+    return truth_N, probabilities.argmax(dim=-1).cpu().numpy()
 
 
 def _binary(

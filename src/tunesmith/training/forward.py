@@ -32,7 +32,7 @@ class BatchSums:
     nll: Tensor  # [] fp32, weight times nats; in training it has a gradient
     num_correct: Tensor  # [], of the labels that are learned
     num_right_rows: Tensor  # [], in which all of these are predicted right
-    num_labels: int  # that are learned: a prompt's bear loss at most
+    num_labels: int  # that are learned, which a prompt's never are
     num_rows: int
     weight: float
 
