@@ -186,9 +186,8 @@ def test_a_classifiers_figures_are_in_its_events_and_checkpoints(workshop: Works
     }
 
 
-def test_the_first_era_learns_a_prompts_weight(workshop: Workshop) -> None:
-    """Prompts of one manner are easy to learn, so their share makes the loss another one; that of
-    the first step is a property of the base model."""
+def test_a_prompts_weight_changes_the_loss_and_no_accuracy(workshop: Workshop) -> None:
+    """Of the first step, which the base model alone decides."""
     plain = finished(workshop, create(workshop, era=Era.FINE_TUNES))
     weighed = create(
         workshop, era=Era.FINE_TUNES, id="ftjob-2", hyperparameters={"prompt_loss_weight": 1.0}
