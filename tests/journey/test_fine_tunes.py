@@ -1,5 +1,6 @@
 """The first era's API as its programs used it: create, follow, ask. No SDK of today knows it."""
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -33,8 +34,14 @@ def http(service: Service) -> Iterator[httpx2.Client]:
         yield client
 
 
-def upload(http: httpx2.Client) -> str:
-    content = "\n".join(json.dumps(line) for line in LINES)
+UNSEEN = [
+    {"prompt": f"{thing} ->", "completion": answer}
+    for thing, answer in (("a roll", " yes"), ("a plum", " yes"), ("a bed", " no"), ("gold", " no"))
+]
+
+
+def upload(http: httpx2.Client, lines: list[dict[str, str]] = LINES) -> str:
+    content = "\n".join(json.dumps(line) for line in lines)
     form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("data.jsonl", content)}}
     return str(http.post("/files", **form).json()["id"])
 
@@ -99,3 +106,56 @@ def test_create_follow_and_ask(http: httpx2.Client) -> None:
 
 def checkpoints(http: httpx2.Client, id: str) -> Any:
     return http.get(f"/fine_tuning/jobs/{id}/checkpoints").json()["data"]
+
+
+def followed(http: httpx2.Client, **asked: Any) -> dict[str, Any]:
+    """A fine-tune that has ended."""
+    created = http.post("/fine-tunes", json=asked)
+    assert created.status_code == 200, created.text
+    id = created.json()["id"]
+    with http.stream("GET", f"/fine-tunes/{id}/events?stream=true") as answer:
+        for _ in answer.iter_lines():
+            pass
+    ended: dict[str, Any] = http.get(f"/fine-tunes/{id}").json()
+    return ended
+
+
+def test_a_classifier_is_measured_after_each_epoch(http: httpx2.Client) -> None:
+    ft = followed(
+        http,
+        training_file=upload(http),
+        validation_file=upload(http, UNSEEN),
+        n_epochs=2,
+        batch_size=5,
+        compute_classification_metrics=True,
+        classification_positive_class=" yes",
+        classification_betas=[0.5],
+    )
+    assert ft["status"] == "succeeded", ft["events"][-1]
+    (result,) = ft["result_files"]
+    assert result["filename"] == "compiled_results.csv"
+    rows = list(csv.DictReader(http.get(f"/files/{result['id']}/content").text.splitlines()))
+    assert [row["elapsed_examples"] for row in rows] == ["5", "10", "12", "17", "22", "24"]
+    assert list(rows[0])[-6:] == [
+        f"classification/{name}"
+        for name in ("accuracy", "precision", "recall", "auroc", "auprc", "f0.5")
+    ]
+    measured = [row["step"] for row in rows if row["classification/accuracy"]]
+    assert measured == ["3", "6"]
+    assert float(rows[-1]["classification/accuracy"]) in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert float(rows[-1]["validation_loss"]) > 0
+
+
+def test_a_class_that_is_none_fails_the_fine_tune_with_those_there_are(http: httpx2.Client) -> None:
+    ft = followed(
+        http,
+        training_file=upload(http),
+        validation_file=upload(http, UNSEEN),
+        compute_classification_metrics=True,
+        classification_positive_class="true",
+    )
+    assert ft["status"] == "failed"
+    last = ft["events"][-1]["message"]
+    assert last.startswith("Fine-tune failed. The job failed due to an invalid training file. ")
+    assert "'true' is none of the classes" in last
+    assert "they are ' yes', ' no'" in last

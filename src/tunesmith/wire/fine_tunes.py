@@ -11,7 +11,7 @@ from pydantic_core import PydanticKnownError
 from pydantic_core.core_schema import ErrorType
 
 from tunesmith.domain import errors
-from tunesmith.domain.classification import Classification
+from tunesmith.domain.classification import NUM_CLASSES, Classification
 from tunesmith.domain.models import MAX_FINE_TUNE_SUFFIX_LENGTH
 from tunesmith.domain.plan import (
     BATCH_SIZE,
@@ -25,7 +25,6 @@ DEFAULT_MODEL = "curie"
 DEFAULT_N_EPOCHS = 4
 DEFAULT_PROMPT_LOSS_WEIGHT = 0.01
 MAX_MULTIPLIER = 100.0  # 0.02 to 0.2 is usual
-MAX_CLASSES = 1000
 MAX_CLASS_LENGTH = 512  # characters
 MAX_BETAS = 10
 MAX_BETA = 1000.0
@@ -49,7 +48,7 @@ Epochs = Annotated[int, Field(ge=N_EPOCHS[0], le=N_EPOCHS[-1])]
 BatchSize = Annotated[int, Field(ge=BATCH_SIZE[0], le=BATCH_SIZE[-1])]
 Multiplier = Annotated[float, Field(gt=0, le=MAX_MULTIPLIER)]
 Weight = Annotated[float, Field(ge=0, le=1)]
-NumClasses = Annotated[int, Field(ge=2, le=MAX_CLASSES)]
+NumClasses = Annotated[int, Field(ge=NUM_CLASSES[0], le=NUM_CLASSES[-1])]
 Betas = Annotated[
     list[Annotated[float, Field(gt=0, le=MAX_BETA)]], Field(min_length=1, max_length=MAX_BETAS)
 ]
