@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tunesmith.domain.examples import Format
 from tunesmith.domain.models import BaseModel, Catalog, HubRepository, Mode, Prices
 from tunesmith.settings import BadSetting
 
@@ -75,9 +76,10 @@ def source_of(catalog: Catalog, model: str) -> str:
 def _base_model(name: str, entry: dict[str, Any]) -> BaseModel:
     fields = {key: value for key, value in entry.items() if key != "revision"}
     fields["aliases"] = tuple(entry.get("aliases", ()))
-    for field in _MODES:
-        if field in entry:
-            fields[field] = tuple(Mode(mode) for mode in entry[field])
+    if "routes" in entry:
+        fields["routes"] = tuple(map(Mode, entry["routes"]))
+    if "formats" in entry:
+        fields["formats"] = tuple(map(Format, entry["formats"]))
     return BaseModel(name=name, **fields)
 
 
@@ -115,7 +117,7 @@ def _checked(path: Path, name: str, entry: object) -> dict[str, Any]:
         value = checked.get(context, 1)
         if type(value) is not int or value < 1:
             raise BadSetting(f"{where}: {context} must be a number of tokens above 0.")
-    for field in _MODES:
+    for field in _MODES:  # formats have the same names as the modes they are for
         modes = checked.get(field, [Mode.CHAT])
         if not (isinstance(modes, list) and modes and all(mode in list(Mode) for mode in modes)):
             raise BadSetting(f"{where}: {field} must be a list of {' and '.join(Mode)}.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from anyio import CapacityLimiter, to_thread
 
 from tunesmith.domain import errors
+from tunesmith.domain.examples import Format
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.models import BaseModel
 from tunesmith.domain.pages import Page
@@ -68,7 +69,10 @@ class ReportDesk:
         from tunesmith.datasets.survey import read_survey
         from tunesmith.jobs.surveys import SurveyTask
 
-        task = SurveyTask.of(file.blob_key, base, max_problems=MAX_PROBLEMS, keeps_rows=False)
+        formats = (*base.formats, Format.PREFERENCES)  # a job's method isn't known yet
+        task = SurveyTask.of(
+            file.blob_key, base, formats, max_problems=MAX_PROBLEMS, keeps_rows=False
+        )
         folder = self._folder / file.id / await to_thread.run_sync(task.key)
         found = await to_thread.run_sync(read_survey, folder)
         if found is None:

@@ -43,19 +43,38 @@ def parse_chat(example: Object) -> Conversation:
     messages = fields.list_of(example, "messages")
     if not messages:
         raise BadLine('has no messages in "messages".', "Give it at least one message.")
-    tools = [*map(_tool, fields.list_of(example, "tools")), *_functions_as_tools(example)]
-    parsed = tuple(_message(message, number) for number, message in enumerate(messages, 1))
+    tools = (*parse_tools(example), *_functions_as_tools(example))
+    parsed = tuple(parse_message(message, number) for number, message in enumerate(messages, 1))
     if all(message.role is not Role.ASSISTANT for message in parsed):
         raise BadLine(
             "must have at least one message from the assistant.",
             "Add the assistant's answer: it is what the model learns.",
         )
-    _refuse_results_without_call(parsed)
+    refuse_results_without_call(parsed)
     is_parallel = fields.optional(example, "parallel_tool_calls", bool, "true or false")
-    return Conversation(parsed, tuple(tools), True if is_parallel is None else is_parallel)
+    return Conversation(parsed, tools, True if is_parallel is None else is_parallel)
 
 
-def _refuse_results_without_call(messages: Sequence[Message]) -> None:
+def parse_tools(value: Object) -> tuple[Object, ...]:
+    """The function tools of an object that may have some. Raises BadLine."""
+    return tuple(map(_tool, fields.list_of(value, "tools")))
+
+
+def parse_message(message: Any, number: int | None) -> Message:
+    """Raises BadLine that tells the message's number, if it has one."""
+    try:
+        role = _role(message)
+        fields.refuse_extra_keys(message, MESSAGE_KEYS[role])
+        if role is Role.ASSISTANT:
+            return _assistant_message(message)
+        return _other_message(role, message)
+    except BadLine as problem:
+        problem.message = number
+        raise
+
+
+def refuse_results_without_call(messages: Sequence[Message]) -> None:
+    """Raises BadLine for a tool's result that answers no call before it."""
     called: set[str] = set()
     for number, message in enumerate(messages, 1):
         called.update(call.id for call in message.tool_calls)
@@ -67,18 +86,6 @@ def _refuse_results_without_call(messages: Sequence[Message]) -> None:
                 message=number,
                 is_content=True,
             )
-
-
-def _message(message: Any, number: int) -> Message:
-    try:
-        role = _role(message)
-        fields.refuse_extra_keys(message, MESSAGE_KEYS[role])
-        if role is Role.ASSISTANT:
-            return _assistant_message(message)
-        return _other_message(role, message)
-    except BadLine as problem:
-        problem.message = number
-        raise
 
 
 def _other_message(role: Role, message: Object) -> Message:

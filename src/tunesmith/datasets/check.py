@@ -1,19 +1,21 @@
 """The checks of a file's lines, one after another: each is an example, or what is wrong with it.
 
-The way of a line: `json_lines.py` parses it; `chat_line.py` or `pair_line.py` knows its form. A
-file is of one format throughout, the one that its first example shows. Nothing of a line is kept
-here, so files may be of any size. Source: behaviour reference, sections 9.2 and 10.
+The way of a line: `json_lines.py` parses it; `chat_line.py`, `pair_line.py` or
+`preference_line.py` knows its form. A file is of one format throughout, the one that its first
+example shows. Nothing of a line is kept here, so files may be of any size. Source: behaviour
+reference, sections 9.2 and 10.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from tunesmith.datasets.chat_line import parse_chat
+from tunesmith.datasets.fields import Object
 from tunesmith.datasets.json_lines import BadLine, parse_line, read_lines, shown
 from tunesmith.datasets.pair_line import PAIR_KEYS, parse_pair
+from tunesmith.datasets.preference_line import INPUT, PREFERENCE_KEYS, parse_preference
 from tunesmith.domain.eras import MIN_EXAMPLES, Era
-from tunesmith.domain.examples import Example
-from tunesmith.domain.models import EVERY_MODE, Mode
+from tunesmith.domain.examples import SUPERVISED_FORMATS, Content, Example, Format
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Flaw, Problem, as_a_whole, refusal
 
 UNEXPECTED_FORMAT = (
@@ -23,20 +25,36 @@ NOT_JSONL = "Expected file to have JSONL format, where every line is a valid JSO
 
 # For a file of a format that the model doesn't take: what it is, and what to do.
 OTHER_FORMAT = {
-    Mode.COMPLETIONS: (
+    Format.COMPLETIONS: (
         "Invalid file format. Input file is in the prompt-completion format, but the specified "
         "model is a chat model and requires chat-formatted data.",
         'Write each pair as {"messages": [{"role": "user", "content": "the prompt"}, '
         '{"role": "assistant", "content": "the completion"}]}.',
     ),
-    Mode.CHAT: (
+    Format.CHAT: (
         "Invalid file format. Input file is in the chat format, but the specified model is a "
         "completions model and requires prompt/completion pairs.",
         'Write each example as {"prompt": "what the model reads", "completion": "what it answers"}'
         ", or choose a model that takes conversations.",
     ),
 }
-FORMAT_KEYS = {Mode.CHAT: ("messages",), Mode.COMPLETIONS: PAIR_KEYS}
+# By the key that is missing.
+METHOD_ADVICE = {
+    "messages": "The file holds preferences: create the job with the method 'dpo', or write each "
+    'example as {"messages": [...]}.',
+    INPUT: "The method 'dpo' needs preferences: write each example with an \"input\", a "
+    '"preferred_output" and a "non_preferred_output", or create the job without that method.',
+}
+FORMAT_KEYS = {
+    Format.CHAT: ("messages",),
+    Format.COMPLETIONS: PAIR_KEYS,
+    Format.PREFERENCES: (INPUT,),
+}
+PARSERS: Mapping[Format, Callable[[Object], Content]] = {
+    Format.CHAT: parse_chat,
+    Format.COMPLETIONS: parse_pair,
+    Format.PREFERENCES: parse_preference,
+}
 
 
 class FileCheck:
@@ -44,11 +62,11 @@ class FileCheck:
     shows that the file is something else altogether, a last Problem says so: the same finding for
     each line would help nobody."""
 
-    def __init__(self, source: BinaryIO, formats: Collection[Mode] = EVERY_MODE) -> None:
+    def __init__(self, source: BinaryIO, formats: Collection[Format] = SUPERVISED_FORMATS) -> None:
         self._source = source
         self._formats = formats
         self._format_line = 0
-        self.format: Mode | None = None  # as soon as a line shows it
+        self.format: Format | None = None  # as soon as a line shows it
         self.num_lines = 0  # without blank ones
         self.num_bytes = 0  # of them
         self.is_something_else = False
@@ -71,22 +89,35 @@ class FileCheck:
             item = _problem(number, bad)
         if self.format is not None and self.format not in self._formats:
             self.is_something_else = True
-            return Problem(*OTHER_FORMAT[self.format])
+            return self._of_other_format(number, self.format)
         return item
+
+    def _of_other_format(self, number: int, found: Format) -> Problem:
+        """A file of preferences where none are expected, or something else where they are, is
+        refused as the hosted service does: by the key that is missing."""
+        expects_preferences = set(self._formats) == {Format.PREFERENCES}
+        if found is not Format.PREFERENCES and not expects_preferences:
+            return Problem(*OTHER_FORMAT[found])
+        missing = INPUT if expects_preferences else "messages"
+        return Problem(
+            f'Invalid file format. Example {number} is missing key "{missing}".',
+            METHOD_ADVICE[missing],
+            line=number,
+        )
 
     def _example(self, number: int, line: bytes) -> Example:
         value = _object(number, line)
         shape = _shape(value)
         if self.format is None and shape is not None:
             self.format, self._format_line = shape, number
-        mode = self.format or next(iter(self._formats))
-        if shape is not None and shape is not mode:
+        format = self.format or next(iter(self._formats))
+        if shape is not None and shape is not format:
             raise BadLine(
-                f'is missing key "{FORMAT_KEYS[mode][0]}".',
-                f"Line {self._format_line} has {_quoted(FORMAT_KEYS[mode])}, this one has not: "
+                f'is missing key "{FORMAT_KEYS[format][0]}".',
+                f"Line {self._format_line} has {_quoted(FORMAT_KEYS[format])}, this one has not: "
                 "a file has one format throughout. Put such examples into a file of their own.",
             )
-        return Example(number, parse_chat(value) if mode is Mode.CHAT else parse_pair(value))
+        return Example(number, PARSERS[format](value))
 
 
 class Problems:
@@ -115,7 +146,7 @@ def checked_examples(
     file_id: str,
     param: str = TRAINING,
     min_examples: int = MIN_EXAMPLES[Era.JOBS],
-    formats: Collection[Mode] = EVERY_MODE,
+    formats: Collection[Format] = SUPERVISED_FORMATS,
     max_reported: int = 20,
 ) -> Iterator[Example]:
     """The good examples of a file one after another; of a validation file (by `param`) one is
@@ -165,11 +196,13 @@ def _not_a_list(number: int, line: bytes) -> str:
     )
 
 
-def _shape(value: dict[str, Any]) -> Mode | None:
+def _shape(value: dict[str, Any]) -> Format | None:
     """The format that an object's keys speak for."""
     if "messages" in value:
-        return Mode.CHAT
-    return Mode.COMPLETIONS if any(key in value for key in PAIR_KEYS) else None
+        return Format.CHAT
+    if any(key in value for key in PREFERENCE_KEYS):
+        return Format.PREFERENCES
+    return Format.COMPLETIONS if any(key in value for key in PAIR_KEYS) else None
 
 
 def _object(number: int, line: bytes) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from tunesmith.datasets.tokenizer import Tokenizer
 from tunesmith.datasets.transcript import Transcript
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation, Message, Role
-from tunesmith.domain.examples import Pair
+from tunesmith.domain.examples import Content, Pair, Preference
 
 # What `Renderer.load` reads of a model's folder, and all that it reads.
 RENDERING_FILES = (
@@ -107,8 +107,9 @@ class Renderer:
         pieces = _prompt_pieces(transcript, len(transcript))
         return list(chain.from_iterable(self._encode(transcript, pieces)))
 
-    def rows(self, content: Conversation | Pair, max_tokens: int) -> list[Row]:
-        """Rows to train on, each cut off at `max_tokens`.
+    def rows(self, content: Content, max_tokens: int) -> list[Row]:
+        """Rows to train on, each cut off at `max_tokens`; of a preference two, that of the
+        preferred answer and that of the other.
 
         A row may bear no loss: if no assistant message has a weight, or the cut took all that
         had. What to do with it is the caller's decision.
@@ -118,9 +119,14 @@ class Renderer:
         try:
             if isinstance(content, Pair):
                 rows = [self._pair_row(content)]
+            elif isinstance(content, Preference):
+                rows = [
+                    row
+                    for conversation in (content.preferred, content.other)
+                    for row in self._conversation_rows(conversation, max_tokens)
+                ]
             else:
-                conversation = self._beginning(content, max_tokens)
-                rows = self._rows(self._transcript(conversation), conversation.messages)
+                rows = self._conversation_rows(content, max_tokens)
         except errors.InvalidRequest as error:
             raise errors.InvalidTrainingData(error.message) from error
         return [_truncated(row, max_tokens) for row in rows]
@@ -200,6 +206,11 @@ class Renderer:
 
     def _transcript(self, conversation: Conversation) -> Transcript:
         return Transcript(conversation, self._template, self._tokenizer.control)
+
+    def _conversation_rows(self, conversation: Conversation, max_tokens: int) -> list[Row]:
+        """One where a single answer bears weight."""
+        conversation = self._beginning(conversation, max_tokens)
+        return self._rows(self._transcript(conversation), conversation.messages)
 
     def _rows(self, transcript: Transcript, messages: Sequence[Message]) -> list[Row]:
         weights = {

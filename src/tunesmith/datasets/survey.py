@@ -30,8 +30,7 @@ from tunesmith.datasets.render import Renderer
 from tunesmith.datasets.rows import RowWriter, packed
 from tunesmith.disk import sizes_of, written_whole
 from tunesmith.domain.errors import InvalidRequest, InvalidTrainingData
-from tunesmith.domain.examples import Example
-from tunesmith.domain.models import Mode
+from tunesmith.domain.examples import Example, Format, Preference
 from tunesmith.domain.pages import Page
 from tunesmith.domain.surveys import ExampleNote, Flaw, Lengths, Lines, Problem, Survey
 
@@ -60,7 +59,7 @@ def survey_file(
     renderer: Renderer,
     folder: Path,
     *,
-    formats: Collection[Mode],
+    formats: Collection[Format],
     max_tokens: int,
     max_problems: int,
     keeps_rows: bool,
@@ -177,10 +176,13 @@ def _rendered(renderer: Renderer, item: Example | Problem, max_tokens: int) -> _
             line=item.line,
         )
     used = [row for row in rows if any(row.loss_weights)]
+    if isinstance(item.content, Preference) and len(used) < len(rows):
+        used = []  # one answer alone has nothing to be compared with
     content = packed(used or rows)
+    lengths = [len(row.token_ids) for row in used or rows]
     note = (
         item.line,
-        max((len(row.token_ids) for row in used or rows), default=0),
+        sum(lengths) if isinstance(item.content, Preference) else max(lengths, default=0),
         sum(np.count_nonzero(row.loss_weights) for row in used),
         int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"),
         any(row.is_truncated for row in rows),
@@ -265,7 +267,7 @@ def _from_json(value: dict[str, Any]) -> Survey:
         **{
             **value,
             **lines,
-            "format": value["format"] and Mode(value["format"]),
+            "format": value["format"] and Format(value["format"]),
             "problems": problems,
             "lengths": value["lengths"] and _lengths_from_json(value["lengths"]),
         }

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from tunesmith.domain import errors
+from tunesmith.domain.examples import SUPERVISED_FORMATS, Format
 
 MAX_SUFFIX_LENGTH = 64  # of jobs
 MAX_FINE_TUNE_SUFFIX_LENGTH = 40  # of the first era
@@ -54,7 +55,7 @@ class BaseModel:
     training_context: int | None = None  # tokens per example; None: what the weights allow
     inference_context: int | None = None  # prompt and completion together; None: the same
     routes: tuple[Mode, ...] = EVERY_MODE  # that answer for it and for what is tuned from it
-    formats: tuple[Mode, ...] = EVERY_MODE  # of training files that it takes
+    formats: tuple[Format, ...] = SUPERVISED_FORMATS  # of training files that it takes
     prices: Prices = Prices()
 
     def training_limit(self, max_positions: int) -> int:

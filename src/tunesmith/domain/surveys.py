@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tunesmith.domain.errors import InvalidTrainingData
-from tunesmith.domain.models import Mode
+from tunesmith.domain.examples import Format
 
 SHOWN_LINES = 10  # in a sentence
 TRAINING, VALIDATION = "training_file", "validation_file"
@@ -84,7 +84,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Survey:
-    format: Mode | None  # None if no line shows one
+    format: Format | None  # None if no line shows one
     num_lines: int  # without blank ones
     problems: tuple[Problem, ...]  # of the first bad lines, or the one of the whole file
     num_bad_lines: int

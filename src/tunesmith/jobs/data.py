@@ -21,7 +21,8 @@ from tunesmith.datasets.survey import lines_in_both, read_survey
 from tunesmith.disk import sweep_unfinished
 from tunesmith.domain.eras import MIN_EXAMPLES
 from tunesmith.domain.errors import InvalidTrainingData
-from tunesmith.domain.jobs import EventLevel, Job, NewEvent
+from tunesmith.domain.examples import Format
+from tunesmith.domain.jobs import EventLevel, Job, MethodType, NewEvent
 from tunesmith.domain.models import BaseModel
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Lines, Survey
 from tunesmith.jobs.survey_process import survey_apart
@@ -92,7 +93,9 @@ def survey_files(
     sweep_unfinished(parent)
     surveyed = []
     for file_id, blob, param in _files_of(job):
-        task = SurveyTask.of(blob, base, max_problems=max_problems, keeps_rows=True)
+        task = SurveyTask.of(
+            blob, base, _formats(job, base), max_problems=max_problems, keeps_rows=True
+        )
         folder = parent / f"{param}-{task.key()}"
         survey = read_survey(folder)
         if survey is None:
@@ -119,13 +122,18 @@ def check_files(
                     file_id=file_id,
                     param=param,
                     min_examples=MIN_EXAMPLES[job.era],
-                    formats=base.formats,
+                    formats=_formats(job, base),
                     max_reported=max_problems,
                 ):
                     watch()
         except InvalidTrainingData as refusal:
             refusals.append(refusal)
     _raise_all(refusals)
+
+
+def _formats(job: Job, base: BaseModel) -> tuple[Format, ...]:
+    """What the job's method and its base model take."""
+    return (Format.PREFERENCES,) if job.method is MethodType.DPO else base.formats
 
 
 def _files_of(job: Job) -> Iterator[tuple[str, str, str]]:

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from tunesmith.datasets.render import RENDERING_FILES, Renderer
 from tunesmith.datasets.survey import survey_file
-from tunesmith.domain.models import BaseModel, Mode
+from tunesmith.domain.examples import Format
+from tunesmith.domain.models import BaseModel
 from tunesmith.domain.surveys import Survey
 from tunesmith.modeling.shape import read_shape
 from tunesmith.store.blobs import Blobs
@@ -26,19 +27,27 @@ class SurveyTask:
 
     blob: str
     source: str  # the base model's folder
-    formats: tuple[Mode, ...]
+    formats: tuple[Format, ...]
     max_tokens: int
     max_problems: int
     keeps_rows: bool
 
     @classmethod
-    def of(cls, blob: str, base: BaseModel, *, max_problems: int, keeps_rows: bool) -> Self:
+    def of(
+        cls,
+        blob: str,
+        base: BaseModel,
+        formats: tuple[Format, ...],
+        *,
+        max_problems: int,
+        keeps_rows: bool,
+    ) -> Self:
         max_tokens = base.training_limit(read_shape(Path(base.source)).max_positions)
-        return cls(blob, base.source, base.formats, max_tokens, max_problems, keeps_rows)
+        return cls(blob, base.source, formats, max_tokens, max_problems, keeps_rows)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        return cls(**{**value, "formats": tuple(map(Mode, value["formats"]))})
+        return cls(**{**value, "formats": tuple(map(Format, value["formats"]))})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

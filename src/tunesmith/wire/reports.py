@@ -59,7 +59,7 @@ class FileReportReply(Reply):
     object: Literal["file.report"] = "file.report"
     file_id: str
     model: str
-    format: Literal["chat", "completions"] | None  # null: no line shows one
+    format: Literal["chat", "completions", "preferences"] | None  # null: no line shows one
     max_tokens: int  # per example; what is longer is truncated
     is_usable: bool
     num_lines: int
