@@ -2,8 +2,8 @@
 
 An optimiser step takes `batch_size` examples in an order that seed and epoch alone decide
 (`step_batches`). Their rows, sorted by length, are laid end to end on one token axis T, in as
-many micro-batches as the token budget asks for (`micro_batches`). Nothing here is padded:
-rows keep their own length, and attention is told where each one ends.
+many micro-batches as the token budget asks for (`micro_batches`; `pair_batches` for preferences).
+Nothing here is padded: rows keep their own length, and attention is told where each one ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,19 +52,33 @@ def micro_batches(rows: Sequence[Row], max_tokens: int, prompt_weight: float = 0
     row's last label are left out, since no loss depends on them, and so is the whole of a row that
     bears no loss: the result may be empty.
     """
-    lengths = [(_num_inputs(row), row) for row in rows]
-    lengths.sort(key=lambda pair: pair[0])
+    measured = [[(_num_inputs(row), row)] for row in rows]
+    with_loss = [alone for alone in measured if alone[0][0]]
+    return [_batch(group, prompt_weight) for group in _groups(with_loss, max_tokens)]
+
+
+def pair_batches(rows: Sequence[Row], max_tokens: int) -> list[Batch]:
+    """Likewise for preferences, whose rows come in twos and stay together: rows 0 and 1 of a batch
+    are the preferred answer and the other one, rows 2 and 3 the next pair's."""
+    measured = [(_num_inputs(row), row) for row in rows]
+    pairs = [list(pair) for pair in zip(measured[::2], measured[1::2], strict=True)]
+    assert all(length for length, _ in measured), "an answer that bears no loss can't be compared"
+    return [_batch(group, prompt_weight=0.0) for group in _groups(pairs, max_tokens)]
+
+
+def _groups(units: list[list[tuple[int, Row]]], max_tokens: int) -> list[list[tuple[int, Row]]]:
+    """Units, rows that stay together, in groups of at most `max_tokens`, short ones first."""
+    sizes = [(sum(length for length, _ in unit), unit) for unit in units]
+    sizes.sort(key=lambda pair: pair[0])
     groups: list[list[tuple[int, Row]]] = []
     room = 0
-    for length, row in lengths:
-        if length == 0:
-            continue
-        if length > room:
+    for size, unit in sizes:
+        if size > room:
             groups.append([])
             room = max_tokens
-        groups[-1].append((length, row))
-        room -= length
-    return [_batch(group, prompt_weight) for group in groups]
+        groups[-1] += unit
+        room -= size
+    return groups
 
 
 def _num_inputs(row: Row) -> int:

@@ -164,11 +164,12 @@ class StepMetrics:
     full_valid_mean_token_accuracy: float | None = None
     full_valid_sequence_accuracy: float | None = None
     classification: Mapping[str, float] = field(default_factory=dict)  # by their columns' names
+    preference: Mapping[str, float] = field(default_factory=dict)  # by their columns' names
 
     def measured(self) -> dict[str, float]:
         """The metrics that were measured, by the names that today's jobs have for them and a
         classifier's by their own; `step` and what only the first era tells left out."""
-        return {**self._measured(TOKEN_METRICS), **self.classification}
+        return {**self._measured(TOKEN_METRICS), **self.classification, **self.preference}
 
     def sequence_accuracies(self) -> dict[str, float]:
         """Those that were measured: the first era tells them."""

@@ -82,6 +82,7 @@ class TrainingPlan:
     valid_interval: int = 10  # steps between validations on a small batch
     valid_batch_size: int = 8  # examples of that small batch
     kept_checkpoints: int = 3
+    beta: float | None = None  # of direct preference optimisation; None: supervised
     prompt_loss_weight: float = 0.0  # of tokens before the first that is to be learned
     classes: ClassTokens | None = None  # of a classifier whose metrics were asked for
 

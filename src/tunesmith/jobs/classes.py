@@ -13,7 +13,7 @@ from tunesmith.datasets.spelling import spell
 from tunesmith.datasets.survey import read_notes
 from tunesmith.domain.classification import NUM_CLASSES, Classification, ClassTokens
 from tunesmith.domain.errors import InvalidTrainingData
-from tunesmith.domain.models import Mode
+from tunesmith.domain.examples import Format
 from tunesmith.domain.surveys import TRAINING, VALIDATION, Problem
 from tunesmith.jobs.data import JobFiles, Surveyed
 
@@ -36,7 +36,7 @@ def find_classes(
         text = "Classification metrics are measured on a validation file, and there is none."
         raise _refusal(text, VALIDATION)
     for file in (files.training, files.validation):
-        if file.survey.format is not Mode.COMPLETIONS:
+        if file.survey.format is not Format.COMPLETIONS:
             raise _refusal(
                 "Classification metrics need lines with a prompt and a completion, which is the "
                 "class.",

@@ -15,7 +15,8 @@ order of the examples is a function of seed and epoch, so `step` is the data pos
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -47,6 +48,7 @@ class LoopState:
     train_sequence_accuracy: float = 0.0  # of that step
     num_tokens: int = 0  # of that step
     elapsed_s: float = 0.0  # of that step
+    train_preference: Mapping[str, float] = field(default_factory=dict)  # of that step
     elapsed_tokens: int = 0  # of all steps up to that one
 
 

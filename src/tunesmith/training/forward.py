@@ -7,8 +7,8 @@ Letters: T tokens of all rows, N positions that bear loss, R rows, C channels, V
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,18 @@ MAX_LOGITS = 2**25  # in one piece: 128 MiB in fp32, and about three times that 
 
 @dataclass(frozen=True)
 class BatchSums:
-    """Sums over the positions that bear loss. Still on the device: nothing has waited for it."""
+    """Of each row, sums over its positions that bear loss. Still on the device: nothing has waited
+    for it."""
 
-    nll: Tensor  # [] fp32, weight times nats; in training it has a gradient
-    num_correct: Tensor  # [], of the labels that are learned
-    num_right_rows: Tensor  # [], in which all of these are predicted right
-    num_labels: int  # that are learned, which a prompt's never are
-    num_rows: int
-    weight: float
+    nll_R: Tensor  # fp32, weight times nats; in training it has a gradient
+    num_wrong_R: Tensor  # int64, of the labels that are learned
+    num_labels_R: NDArray[np.int64]  # that are learned, which a prompt's never are
+    weight: float  # of all rows
+
+    @property
+    def nll(self) -> Tensor:
+        """Of all rows, 0-dim."""
+        return self.nll_R.sum()
 
 
 @dataclass(frozen=True)
@@ -42,45 +46,38 @@ class Means:
     loss: float  # nats per unit of weight: per token, where all weights are 1
     accuracy: float  # share of the tokens that are learned, whatever their weights
     sequence_accuracy: float  # share of the rows whose learned tokens are all right
+    preference: Mapping[str, float] = field(default_factory=dict)  # of preferences alone
 
 
 def forward(
-    base: Decoder, adapter: LoraAdapter, batch: Batch, max_logits: int = MAX_LOGITS
+    base: Decoder, adapter: LoraAdapter | None, batch: Batch, max_logits: int = MAX_LOGITS
 ) -> BatchSums:
-    """Run `batch` through base model and adapter and measure it against its labels."""
+    """Run `batch` through base model and adapter, or the base model alone, and measure it against
+    its labels."""
     device = base.device
     asked_N = np.flatnonzero(batch.weights)
     weights_N = batch.weights[asked_N]
     num_rows = len(batch.row_lengths)
-    # A prompt's labels count for no row: theirs is the place behind the last one.
     rows_T = np.repeat(np.arange(num_rows), batch.row_lengths)
-    rows_N = np.where(batch.is_learned, rows_T, num_rows)[asked_N]
     hidden_TC = base(
         _tensor(batch.token_ids, device),
         _tensor(batch.positions, device),
         RowAttention(batch.row_lengths),
         adapter,
     )
-    nll, num_wrong = _HeadLoss.apply(
+    nll_R, num_wrong_R = _HeadLoss.apply(
         hidden_TC,
         _tensor(asked_N, device),
         _tensor(batch.labels[asked_N], device),
         _tensor(weights_N, device),
-        _tensor(rows_N, device),
-        num_rows + 1,
+        _tensor(batch.is_learned[asked_N], device),
+        _tensor(rows_T[asked_N], device),
+        num_rows,
         base,
         max(1, max_logits // base.shape.vocab_size),
     )  # type: ignore[no-untyped-call]  # torch gives `apply` no type
-    num_labels = int(np.count_nonzero(batch.is_learned))
-    num_wrong_R = num_wrong[:num_rows]
-    return BatchSums(
-        nll=nll,
-        num_correct=num_labels - num_wrong_R.sum(),
-        num_right_rows=(num_wrong_R == 0).sum(),
-        num_labels=num_labels,
-        num_rows=num_rows,
-        weight=weight_of(batch),
-    )
+    num_labels_R = np.bincount(rows_T[batch.is_learned], minlength=num_rows)
+    return BatchSums(nll_R, num_wrong_R, num_labels_R, weight_of(batch))
 
 
 def weight_of(batch: Batch) -> float:
@@ -92,13 +89,13 @@ def means(parts: Sequence[BatchSums]) -> Means:
     """Over all of `parts`, zeros if there are none. Waits for the device."""
     if not parts:
         return Means(0.0, 0.0, 0.0)
-    nlls = torch.stack([part.nll.detach() for part in parts]).tolist()
-    corrects = torch.stack([part.num_correct for part in parts]).tolist()
-    right_rows = torch.stack([part.num_right_rows for part in parts]).tolist()
+    nlls = torch.cat([part.nll_R.detach() for part in parts]).tolist()
+    wrongs = torch.cat([part.num_wrong_R for part in parts]).tolist()
+    num_labels = sum(int(part.num_labels_R.sum()) for part in parts)
     return Means(
         loss=math.fsum(nlls) / math.fsum(part.weight for part in parts),
-        accuracy=sum(corrects) / sum(part.num_labels for part in parts),
-        sequence_accuracy=sum(right_rows) / sum(part.num_rows for part in parts),
+        accuracy=1 - sum(wrongs) / num_labels,
+        sequence_accuracy=wrongs.count(0) / len(wrongs),
     )
 
 
@@ -109,9 +106,9 @@ def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
 class _HeadLoss(torch.autograd.Function):
     """Vocabulary head and loss at N of T positions, at most `max_positions` at a time.
 
-    The head is frozen and the loss is a plain sum, so the gradient with respect to a piece's
+    The head is frozen and a row's loss is a plain sum, so the gradient with respect to a piece's
     hidden states is worked out right away, in the forward pass, and its logits are dropped; the
-    backward pass only scales and puts in place. (Autograd would hold all logits till then;
+    backward pass only scales, by row, and puts in place. (Autograd would hold all logits till then;
     checkpointing would pay for a third matrix product.)
     """
 
@@ -122,37 +119,41 @@ class _HeadLoss(torch.autograd.Function):
         asked_N: Tensor,
         labels_N: Tensor,
         weights_N: Tensor,
+        is_learned_N: Tensor,
         rows_N: Tensor,
         num_rows: int,
         base: Decoder,
         max_positions: int,
     ) -> tuple[Tensor, Tensor]:
-        """The summed loss, and of each row the number of labels that are predicted wrong."""
+        """Of each row the summed loss, and the number of learned labels that are predicted
+        wrong."""
         hidden_NC = hidden_TC.detach().index_select(0, asked_N)
         needs_grad = ctx.needs_input_grad[0]
-        nll = torch.zeros((), device=hidden_TC.device)
-        num_wrong = torch.zeros(num_rows, device=hidden_TC.device, dtype=torch.int64)
+        nll_R = torch.zeros(num_rows, device=hidden_TC.device)
+        num_wrong_R = torch.zeros(num_rows, device=hidden_TC.device, dtype=torch.int64)
         grads: list[Tensor] = []
         for start in range(0, len(asked_N), max_positions):
             piece = slice(start, start + max_positions)
             hidden = hidden_NC[piece].requires_grad_(needs_grad)
             with torch.set_grad_enabled(needs_grad):
                 logits = base.logits(hidden)
-                piece_nll = losses.weighted_nll(logits, labels_N[piece], weights_N[piece])
+                nll_N = losses.weighted_nll(logits, labels_N[piece], weights_N[piece])
+                piece_nll = nll_N.sum()
             if needs_grad:
                 grads.extend(torch.autograd.grad(piece_nll, hidden))
-            nll += piece_nll.detach()
-            is_wrong = losses.is_wrong(logits.detach(), labels_N[piece])
-            num_wrong.index_add_(0, rows_N[piece], is_wrong.long())
+            nll_R.index_add_(0, rows_N[piece], nll_N.detach())
+            is_wrong = losses.is_wrong(logits.detach(), labels_N[piece]) & is_learned_N[piece]
+            num_wrong_R.index_add_(0, rows_N[piece], is_wrong.long())
         if needs_grad:
-            ctx.save_for_backward(asked_N, torch.cat(grads))
+            ctx.save_for_backward(asked_N, rows_N, torch.cat(grads))
             ctx.num_tokens = len(hidden_TC)
-        ctx.mark_non_differentiable(num_wrong)
-        return nll, num_wrong
+        ctx.mark_non_differentiable(num_wrong_R)
+        return nll_R, num_wrong_R
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        asked_N, grad_NC = ctx.saved_tensors
+        asked_N, rows_N, grad_NC = ctx.saved_tensors
+        of_rows_N1 = grads[0].index_select(0, rows_N).unsqueeze(1)
         grad_TC = grad_NC.new_zeros(ctx.num_tokens, grad_NC.shape[1])
-        grad_TC.index_copy_(0, asked_N, grad_NC * grads[0])
-        return grad_TC, None, None, None, None, None, None, None
+        grad_TC.index_copy_(0, asked_N, grad_NC * of_rows_N1)
+        return grad_TC, None, None, None, None, None, None, None, None

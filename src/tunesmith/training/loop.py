@@ -1,7 +1,8 @@
-"""The supervised training loop: one function, read from top to bottom.
+"""The training loop: one function, read from top to bottom.
 
-Its neighbours: `forward.py` (a batch to its summed loss), `optimizer.py`, `schedules.py`,
-`evaluation.py`, `checkpoints.py` (what a run leaves on disk and how it goes on from there).
+Its neighbours: `objectives.py` (what is minimised), `forward.py` (a batch to its summed loss),
+`optimizer.py`, `schedules.py`, `evaluation.py`, `checkpoints.py` (what a run leaves on disk and how
+it goes on from there).
 `examples/train_plain.py` is the same maths in a hundred lines with nothing around it.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tunesmith.datasets.batch import micro_batches, step_batches
+from tunesmith.datasets.batch import step_batches
 from tunesmith.datasets.render import Row
 from tunesmith.domain import errors
 from tunesmith.domain.jobs import StepMetrics
@@ -24,8 +25,8 @@ from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter, LoraSpec
 from tunesmith.training import checkpoints, schedules
 from tunesmith.training.checkpoints import LoopState
-from tunesmith.training.evaluation import Validation
-from tunesmith.training.forward import forward, means, weight_of
+from tunesmith.training.evaluation import Validation, named
+from tunesmith.training.objectives import objective_of
 from tunesmith.training.optimizer import AdamW
 from tunesmith.training.progress import (
     CheckpointWritten,
@@ -65,8 +66,9 @@ def train(
 
     A *step* is one update of the weights, from the gradients of `plan.batch_size` examples
     however many forward passes those take. Their loss is the mean over tokens, weighted by
-    message and, with `plan.prompt_loss_weight`, prompts too (Hu et al. 2021 for LoRA;
-    `losses.py`, `optimizer.py`, `schedules.py` for the rest).
+    message and, with `plan.prompt_loss_weight`, prompts too; with `plan.beta` it is that of
+    direct preference optimisation (Hu et al. 2021 for LoRA; `losses.py`, `optimizer.py`,
+    `schedules.py` for the rest).
 
     `run_folder` belongs to this job alone and holds checkpoints at an epoch's end and every
     `snapshot_interval_s` seconds. Called again with it, after a stop or a crash, training goes
@@ -91,7 +93,8 @@ def train(
     )
     if saved is not None:
         optimizer.load(saved.moments)
-    validation = Validation.prepare(plan, data.valid_rows)
+    objective = objective_of(plan, base, adapter, parent)
+    validation = Validation.prepare(plan, objective, data.valid_rows)
     upcoming_rows = _rows_by_step(plan, data, state.step)
     _log_start(plan, data, base, adapter, state)
 
@@ -109,6 +112,7 @@ def train(
                 state.train_loss,
                 state.train_mean_token_accuracy,
                 state.train_sequence_accuracy,
+                preference=state.train_preference,
             )
             metrics = validation.complete(metrics, plan, base, adapter)
             _refuse_divergence(plan, step, metrics.measured().values())
@@ -138,18 +142,12 @@ def train(
 
         started = time.perf_counter()
         rows = next(upcoming_rows)
-        batches = micro_batches(rows, plan.max_micro_batch_tokens, plan.prompt_loss_weight)
-        weight = sum(weight_of(batch) for batch in batches)
-        sums = []
-        for batch in batches:
-            sums.append(forward(base, adapter, batch))
-            (sums[-1].nll / weight).backward()  # type: ignore[no-untyped-call]  # torch's gap
+        measured = objective.learn(objective.batches(rows))
         learning_rate = schedules.warmup_then_linear(
             step, plan.learning_rate, plan.warmup_steps, plan.num_steps
         )
         grad_norm = optimizer.step(step + 1, learning_rate)
 
-        measured = means(sums)
         num_tokens = sum(len(row.token_ids) for row in rows)
         _refuse_divergence(plan, step + 1, [measured.loss, grad_norm])
         state = LoopState(
@@ -157,6 +155,7 @@ def train(
             train_loss=measured.loss,
             train_mean_token_accuracy=measured.accuracy,
             train_sequence_accuracy=measured.sequence_accuracy,
+            train_preference=named("train_", measured),
             num_tokens=num_tokens,
             elapsed_s=time.perf_counter() - started,
             elapsed_tokens=state.elapsed_tokens + num_tokens,

@@ -64,7 +64,7 @@ def test_weight_and_labels_are_counted(base: Decoder, adapter: LoraAdapter) -> N
     weights = [weight for [row] in examples for weight in row.loss_weights]
     sums = forward(base, adapter, batch_of(examples))
     assert sums.weight == sum(weights)
-    assert sums.num_labels == np.count_nonzero(weights)
+    assert sums.num_labels_R.sum() == np.count_nonzero(weights)
 
 
 def test_without_gradients_the_sums_are_the_same(base: Decoder, adapter: LoraAdapter) -> None:
@@ -74,8 +74,7 @@ def test_without_gradients_the_sums_are_the_same(base: Decoder, adapter: LoraAda
     sums = forward(base, adapter, batch)
     assert not silent.nll.requires_grad
     assert torch.equal(silent.nll, sums.nll)
-    assert torch.equal(silent.num_correct, sums.num_correct)
-    assert torch.equal(silent.num_right_rows, sums.num_right_rows)
+    assert torch.equal(silent.num_wrong_R, sums.num_wrong_R)
 
 
 def right_rows(base: Decoder, adapter: LoraAdapter, examples: Examples) -> int:
@@ -111,7 +110,7 @@ def test_rows_that_are_all_right_are_counted_however_they_are_cut(
     assert (len(parts) > 1) == (max_tokens == 40)
     expected = right_rows(base, adapter, examples)
     assert 6 <= expected < 12
-    assert sum(int(part.num_right_rows) for part in parts) == expected
+    assert sum(int((part.num_wrong_R == 0).sum()) for part in parts) == expected
     assert means(parts).sequence_accuracy == expected / 12
 
 
