@@ -204,15 +204,28 @@ def test_method_goes_before_the_older_hyperparameters(client: OpenAI, file_id: s
             "missing_required_parameter",
         ),
         (
-            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}},
-            "The method 'dpo' isn't supported yet. Use 'supervised', or leave `method` out.",
-            "method",
-            "unsupported_method",
+            {"method": {"type": "dpo", "supervised": {}}},
+            "`method.supervised` was sent with the type 'dpo', which has no use for it. Leave it "
+            "out, or ask for the type 'supervised'.",
+            "method.supervised",
+            None,
+        ),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.5}}}},
+            "invalid beta: 2.5, input should be 'auto' or input should be less than or equal to 2",
+            "beta",
+            None,
+        ),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"beta": 1}}}},
+            "invalid beta: 1, extra inputs are not permitted",
+            "beta",
+            None,
         ),
         (
             {"method": {"type": "reinforcement"}},
             "The method 'reinforcement' isn't supported yet. "
-            "Use 'supervised', or leave `method` out.",
+            "Use 'supervised' or 'dpo', or leave `method` out.",
             "method",
             "unsupported_method",
         ),

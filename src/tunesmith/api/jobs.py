@@ -21,8 +21,9 @@ from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.serving import trainable_model
 from tunesmith.domain import errors
 from tunesmith.domain.eras import Era
+from tunesmith.domain.examples import Format
 from tunesmith.domain.files import StoredFile
-from tunesmith.domain.jobs import Job
+from tunesmith.domain.jobs import Job, MethodType
 from tunesmith.domain.tenancy import Caller
 from tunesmith.wire.checkpoints import CheckpointListReply, checkpoint_list_reply
 from tunesmith.wire.events import EventListReply, event_list_reply
@@ -142,10 +143,17 @@ def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
         if body.validation_file is not None
         else None
     )
+    model = trainable_model(services.store, services.catalog, caller.scope, body.model)
+    if method is MethodType.DPO and Format.CHAT not in model.base.formats:
+        raise errors.InvalidRequest(
+            f"The method 'dpo' compares answers in conversations, and {model.name} takes none. "
+            "Choose a chat model, or leave `method` out.",
+            param="method",
+        )
     return new_job(
         services,
         caller,
-        trainable_model(services.store, services.catalog, caller.scope, body.model),
+        model,
         training,
         validation_file,
         era=Era.JOBS,

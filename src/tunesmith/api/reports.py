@@ -17,6 +17,7 @@ from tunesmith.api.files import find_file
 from tunesmith.api.serving import ServedModel, trainable_model
 from tunesmith.domain import errors
 from tunesmith.domain.eras import MIN_EXAMPLES, Era
+from tunesmith.domain.examples import Format
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.plan import Hyperparameters, TrainingPlan, resolve
 from tunesmith.domain.surveys import TRAINING, Survey
@@ -103,6 +104,7 @@ def _plan(model: ServedModel, survey: Survey) -> TrainingPlan:
         hidden_size=read_shape(Path(model.base.source)).hidden_size,
         max_tokens=survey.max_tokens,
         seed=0,
+        by_preference=survey.format is Format.PREFERENCES,
     )
 
 

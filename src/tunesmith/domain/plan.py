@@ -12,9 +12,13 @@ from typing import Any, Self
 from tunesmith.domain.classification import Classification, ClassTokens
 from tunesmith.domain.eras import Era
 
-# OpenAI's ranges (behaviour reference, section 11).
+# OpenAI's ranges (behaviour reference, section 11; the description's for beta).
 N_EPOCHS = range(1, 51)
 BATCH_SIZE = range(1, 257)
+MAX_BETA = 2.0
+AUTO_BETA = 0.1  # that of the paper's experiments
+# Preferences are learned at a lower rate than answers: they move likelihoods without a floor.
+PREFERENCE_RATE = 0.25
 
 # The multiplier OpenAI shows for gpt-4o-mini when the client leaves it open.
 AUTO_LEARNING_RATE_MULTIPLIER = 1.8
@@ -43,6 +47,7 @@ class Hyperparameters:
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
+    beta: float | None = None  # of direct preference optimisation
     prompt_loss_weight: float = 0.0
     classification: Classification | None = None
 
@@ -113,11 +118,14 @@ def resolve(
     max_tokens: int,
     seed: int,
     classes: ClassTokens | None = None,
+    by_preference: bool = False,
 ) -> TrainingPlan:
-    """The plan for a supervised job: what was asked for, and numbers for what was not."""
+    """The plan for a job, supervised or `by_preference`: what was asked for, and numbers for what
+    was not."""
     n_epochs = asked.n_epochs or auto_n_epochs(num_examples)
     batch_size = min(asked.batch_size or auto_batch_size(num_examples), num_examples)
     multiplier = asked.learning_rate_multiplier or auto_learning_rate_multiplier(era, batch_size)
+    rate = reference_learning_rate(hidden_size) * (PREFERENCE_RATE if by_preference else 1.0)
     steps_per_epoch = math.ceil(num_examples / batch_size)
     num_steps = steps_per_epoch * n_epochs
     return TrainingPlan(
@@ -125,12 +133,13 @@ def resolve(
         n_epochs=n_epochs,
         batch_size=batch_size,
         learning_rate_multiplier=multiplier,
-        learning_rate=multiplier * reference_learning_rate(hidden_size),
+        learning_rate=multiplier * rate,
         warmup_steps=max(1, num_steps // 20),
         num_steps=num_steps,
         steps_per_epoch=steps_per_epoch,
         seed=seed,
         max_tokens=max_tokens,
+        beta=(asked.beta or AUTO_BETA) if by_preference else None,
         prompt_loss_weight=asked.prompt_loss_weight,
         classes=classes,
     )

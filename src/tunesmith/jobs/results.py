@@ -26,6 +26,13 @@ STEP_METRICS = (
     ("full_valid_mean_token_accuracy", "full_valid_mean_token_accuracy"),
 )
 
+# Of preferences; in no reader's way.
+PREFERENCES = tuple(
+    (name, name)
+    for phase in ("train", "valid", "full_valid")
+    for name in (f"{phase}_reward_margin", f"{phase}_preference_accuracy")
+)
+
 COMPILED_RESULTS = (
     ("step", "step"),
     ("elapsed_tokens", "elapsed_tokens"),
@@ -54,7 +61,8 @@ def results(
     operator wants today's files: plain, or as base64 text. The first era's are always plain."""
     if job.era is Era.FINE_TUNES:
         return Results("compiled_results.csv", _csv(_compiled_columns(job, plan), metrics))
-    content = _csv(STEP_METRICS, metrics)
+    columns = STEP_METRICS if plan.beta is None else (*STEP_METRICS, *PREFERENCES)
+    content = _csv(columns, metrics)
     if file_format == "base64":
         content = base64.b64encode(content)
     return Results("step_metrics.csv", content)

@@ -17,7 +17,7 @@ from tunesmith.domain.classification import ClassTokens
 from tunesmith.domain.eras import Era
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.ids import Ids
-from tunesmith.domain.jobs import Job, JobStatus, NewEvent
+from tunesmith.domain.jobs import Job, JobStatus, MethodType, NewEvent
 from tunesmith.domain.models import BaseModel, Catalog
 from tunesmith.domain.plan import TrainingPlan, auto_n_epochs, resolve
 from tunesmith.jobs.bench import Bench
@@ -108,6 +108,7 @@ def run(
         max_tokens=files.training.survey.max_tokens,
         seed=job.seed,
         classes=_classes(workshop, held, job, files, is_shutting_down),
+        by_preference=job.method is MethodType.DPO,
     )
     if job.status is JobStatus.QUEUED:
         started = [

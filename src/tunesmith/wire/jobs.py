@@ -14,13 +14,14 @@ from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.jobs import Job, MethodType
 from tunesmith.domain.models import MAX_SUFFIX_LENGTH
 from tunesmith.domain.pages import Page
-from tunesmith.domain.plan import BATCH_SIZE, N_EPOCHS, Hyperparameters
+from tunesmith.domain.plan import BATCH_SIZE, MAX_BETA, N_EPOCHS, Hyperparameters
 from tunesmith.wire.base import (
     ListReply,
     Metadata,
     Name,
     Reply,
     Request,
+    is_none,
     unix_seconds,
     unix_seconds_or_none,
 )
@@ -38,16 +39,23 @@ class HyperparametersRequest(Request):
     n_epochs: Auto | Annotated[int, Field(ge=N_EPOCHS[0], le=N_EPOCHS[-1])] | None = None
 
 
+class PreferenceHyperparametersRequest(HyperparametersRequest):
+    beta: Auto | Annotated[float, Field(gt=0, le=MAX_BETA)] | None = None
+
+
 class SupervisedRequest(Request):
     hyperparameters: HyperparametersRequest | None = None
+
+
+class DpoRequest(Request):
+    hyperparameters: PreferenceHyperparametersRequest | None = None
 
 
 class MethodRequest(Request):
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: SupervisedRequest | None = None
-    # Any: refused as a whole until these methods are built.
-    dpo: dict[str, Any] | None = None
-    reinforcement: dict[str, Any] | None = None
+    dpo: DpoRequest | None = None
+    reinforcement: dict[str, Any] | None = None  # Any: refused as a whole until it is built
 
 
 class WandbRequest(Request):
@@ -76,29 +84,40 @@ class CreateJobRequest(Request):
     metadata: Metadata | None = None
 
     def asked_method(self) -> MethodType:
-        """The method asked for. Raises InvalidRequest for one that isn't built yet."""
-        asked = self.method.model_dump(exclude_none=True) if self.method else {}
-        for method in (MethodType.DPO, MethodType.REINFORCEMENT):
-            if method.value in (asked.get("type"), *asked):
+        """The method asked for. Raises InvalidRequest for one that isn't built yet, and for the
+        settings of another one."""
+        if self.method is None:
+            return MethodType.SUPERVISED
+        method = MethodType(self.method.type)
+        for other in MethodType:
+            is_there = getattr(self.method, other.value) is not None
+            if other is MethodType.REINFORCEMENT and (is_there or method is other):
                 raise errors.InvalidRequest(
-                    f"The method '{method.value}' isn't supported yet. Use 'supervised', or leave "
-                    "`method` out.",
+                    "The method 'reinforcement' isn't supported yet. Use 'supervised' or 'dpo', or "
+                    "leave `method` out.",
                     param="method",
                     code="unsupported_method",
                 )
-        return MethodType.SUPERVISED
+            if is_there and other is not method:
+                raise errors.InvalidRequest(
+                    f"`method.{other}` was sent with the type '{method}', which has no use for it. "
+                    f"Leave it out, or ask for the type '{other}'.",
+                    param=f"method.{other}",
+                )
+        return method
 
     def asked_hyperparameters(self) -> Hyperparameters:
         """What was asked for, `method` first (behaviour reference, section 11)."""
-        asked = self.hyperparameters
-        if self.method and self.method.supervised and self.method.supervised.hyperparameters:
-            asked = self.method.supervised.hyperparameters
+        of_method = self.method and (self.method.supervised or self.method.dpo)
+        asked = (of_method and of_method.hyperparameters) or self.hyperparameters
         if asked is None:
             return Hyperparameters()
+        beta = asked.beta if isinstance(asked, PreferenceHyperparametersRequest) else None
         return Hyperparameters(
             n_epochs=_number(asked.n_epochs),
             batch_size=_number(asked.batch_size),
             learning_rate_multiplier=_number(asked.learning_rate_multiplier),
+            beta=_number(beta),
         )
 
     def asked_integrations(self) -> tuple[dict[str, Any], ...]:
@@ -118,9 +137,20 @@ class SupervisedReply(Reply):
     hyperparameters: HyperparametersReply
 
 
+class PreferenceHyperparametersReply(HyperparametersReply):
+    beta: float | Auto
+
+
+class DpoReply(Reply):
+    hyperparameters: PreferenceHyperparametersReply
+
+
 class MethodReply(Reply):
-    type: Literal["supervised"] = "supervised"
-    supervised: SupervisedReply
+    """The type, and the key of that name."""
+
+    type: Literal["supervised", "dpo"]
+    supervised: SupervisedReply | None = Field(default=None, exclude_if=is_none)
+    dpo: DpoReply | None = Field(default=None, exclude_if=is_none)
 
 
 class JobErrorReply(Reply):
@@ -179,7 +209,7 @@ def job_reply(job: Job) -> JobReply:
         seed=job.seed,
         estimated_finish=unix_seconds_or_none(job.estimated_finish),
         integrations=[dict(integration) for integration in job.integrations],
-        method=MethodReply(supervised=SupervisedReply(hyperparameters=hyperparameters)),
+        method=_method_reply(job, hyperparameters),
         metadata=None if job.metadata is None else dict(job.metadata),
     )
 
@@ -195,6 +225,16 @@ def _hyperparameters_reply(job: Job) -> HyperparametersReply:
         batch_size=known.batch_size or "auto",
         learning_rate_multiplier=known.learning_rate_multiplier or "auto",
     )
+
+
+def _method_reply(job: Job, hyperparameters: HyperparametersReply) -> MethodReply:
+    if job.method is not MethodType.DPO:
+        return MethodReply(
+            type="supervised", supervised=SupervisedReply(hyperparameters=hyperparameters)
+        )
+    known = job.plan or job.hyperparameters
+    own = PreferenceHyperparametersReply(**vars(hyperparameters), beta=known.beta or "auto")
+    return MethodReply(type="dpo", dpo=DpoReply(hyperparameters=own))
 
 
 def _error_reply(error: ErrorDetail | None) -> JobErrorReply | None:
