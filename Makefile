@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+OPENAI_028 := .venv-openai-0.28
 # GPU users get torch's CUDA build; everyone else the CPU build that the constraints file pins.
 CONSTRAINTS := $(if $(shell command -v nvidia-smi),,-c constraints/cpu.txt)
 
@@ -30,13 +31,19 @@ setup-dev: .venv/.installed-dev
 	$(BIN)/pip install -q $(CONSTRAINTS) -e '.[dev,bench]'
 	@touch $@
 
+# The first era's client, for tests alone: it can't share an environment with today's SDK.
+$(OPENAI_028)/.installed: constraints/openai-0.28.txt
+	$(PYTHON) -m venv $(OPENAI_028)
+	$(OPENAI_028)/bin/pip install -q -r $<
+	@touch $@
+
 demo: setup  ## tune a model on the example data and talk to it
 	$(BIN)/tunesmith demo
 
 serve: setup  ## run the service on port 8000
 	$(BIN)/tunesmith serve
 
-test: setup-dev  ## all tests (no GPU, no download)
+test: setup-dev $(OPENAI_028)/.installed  ## all tests (no GPU, no download)
 	$(BIN)/pytest -q
 
 check: setup-dev  ## style, types
@@ -54,5 +61,5 @@ fix: setup-dev  ## repair what the style check can repair by itself
 bench: .venv/.installed-bench  ## measure; results as JSON in benchmarks/results
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove the environment and caches (never your data)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove the environments and caches (never your data)
+	rm -rf .venv $(OPENAI_028) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,60 +1,23 @@
 """The guide's way with the official Node SDK, which is installed once for an environment."""
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients.node_sdk import printed, sdk_folder
 from tunesmith.cli.service import Service
 
-PACKAGE = "openai@7"
-SCRIPT = Path(__file__).parent / "node" / "guide.mjs"
-TIMEOUT_S = 300
+
+@pytest.fixture(scope="module")
+def sdk() -> Path:
+    return sdk_folder("openai@7", "node-clients")
 
 
 @pytest.fixture(scope="module")
-def sdk_folder() -> Path:
-    """A folder from which scripts find the SDK: beside the Python environment, like it."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs Node.js and npm, which aren't installed")
-    folder = Path(sys.prefix) / "node-clients"
-    if not (folder / "node_modules" / "openai" / "package.json").is_file():
-        folder.mkdir(exist_ok=True)
-        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
-        installed = subprocess.run(
-            [*command, "--prefix", str(folder), PACKAGE],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        if installed.returncode != 0:
-            pytest.skip(f"npm could not install {PACKAGE}: {installed.stderr[-300:]}")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def seen(sdk_folder: Path, service: Service, marv: Path) -> Any:
+def seen(sdk: Path, service: Service, marv: Path) -> Any:
     """What the script saw; it runs once for all tests here."""
-    script = shutil.copy(SCRIPT, sdk_folder)  # modules are looked for from the script's folder
-    ran = subprocess.run(
-        ["node", script, str(marv)],
-        env={
-            "PATH": "/usr/local/bin:/usr/bin:/bin:" + str(Path(shutil.which("node") or "").parent),
-            "OPENAI_API_KEY": service.key,
-            "OPENAI_BASE_URL": f"{service.url}/v1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return printed(sdk, "guide.mjs", service, str(marv))
 
 
 def test_files_from_disk_and_from_memory_arrive_whole(seen: Any, marv: Path) -> None:
