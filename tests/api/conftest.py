@@ -26,6 +26,7 @@ from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.app import create_api
 from tunesmith.api.context import ApiLimits, Services
 from tunesmith.api.engines import EngineClient
+from tunesmith.api.rate_limits import Rates
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
@@ -129,6 +130,8 @@ def live_api(
     connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
     limits: ApiLimits = LIMITS,
     grace_s: int = 2,
+    rates: Rates | None = None,
+    max_active_jobs: int | None = None,
 ) -> Iterator[LiveApi]:
     """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none."""
     source = str(base_folder)
@@ -149,10 +152,12 @@ def live_api(
     unserved = {base.source for base in unserved_bases}
     engines = {source: client for source in catalog.sources() if source not in unserved}
     models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
-    with closing(open_store(data_dir, ids=IDS, clock=now)) as store, closing(listening()) as own:
+    opened = open_store(data_dir, ids=IDS, clock=now, max_active_jobs=max_active_jobs)
+    with closing(opened) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
-        app = create_api(Services(store, catalog, models, reports, IDS, now, limits))
+        services = Services(store, catalog, models, reports, IDS, now, limits, rates or Rates())
+        app = create_api(services)
         with serving_api(app, own, connections, grace_s) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 

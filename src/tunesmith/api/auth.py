@@ -22,7 +22,7 @@ SHOWN_AT_END = 4
 
 
 def authenticate(request: Request, services: ServicesDep) -> Caller:
-    """The sender of the request. Raises Unauthenticated."""
+    """The sender of the request, which is counted. Raises Unauthenticated, RequestLimitReached."""
     key = _key(request.headers.get("authorization", ""))
     if not key:
         raise errors.Unauthenticated(NO_KEY)
@@ -36,6 +36,7 @@ def authenticate(request: Request, services: ServicesDep) -> Caller:
     _check_organization(request, caller)
     _check_project(request, caller)
     request.state.caller = caller  # for the headers of the answer
+    services.rates.count(request, caller)
     return caller
 
 

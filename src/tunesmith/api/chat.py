@@ -19,6 +19,7 @@ from tunesmith.api.bodies import json_body
 from tunesmith.api.context import ApiLimits, Services, ServicesDep
 from tunesmith.api.engine_messages import EngineRequest, Piece
 from tunesmith.api.generation import Generation, complete, events, head_of, refuse_many_logprobs
+from tunesmith.api.rate_limits import Charge
 from tunesmith.api.serving import model_for
 from tunesmith.api.streams import EventStream, unless_disconnected
 from tunesmith.domain import errors
@@ -50,12 +51,20 @@ async def create_chat_completion(
     request: Request, caller: CallerDep, services: ServicesDep, body: Body
 ) -> ChatReply | Response:
     prepared = await services.models.when_here(prepare, services, caller, body)
+    generation = prepared.generation
+    request.state.model = prepared.head.model  # for the headers of the answer
+    charge = services.rates.reserve(
+        request,
+        caller,
+        num_prompt=generation.num_prompt_tokens,
+        num_completion=generation.num_choices * _asked_tokens(body, generation),
+    )
     if body.stream:
         writer = ChunkWriter(prepared.head, includes_usage=body.includes_usage)
         write = _Writing(writer, prepared.logprobs).events
         write_usage = writer.usage if body.includes_usage else None
-        return EventStream(events(prepared.generation, write, write_usage))
-    return await unless_disconnected(request.receive, _complete(prepared))
+        return EventStream(events(generation, charge, write, write_usage))
+    return await unless_disconnected(request.receive, _complete(prepared, charge))
 
 
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
@@ -89,8 +98,15 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     return Prepared(head, generation, logprobs)
 
 
-async def _complete(prepared: Prepared) -> ChatReply:
-    (pieces,), usage = await complete(prepared.generation)
+def _asked_tokens(body: ChatRequest, generation: Generation) -> int:
+    """The bound that the client has set to each choice: 0 if it has set none, since hardly any
+    answer fills the context."""
+    asked = body.max_completion_tokens or body.max_tokens or 0
+    return min(asked, generation.requests[0].params.max_tokens)
+
+
+async def _complete(prepared: Prepared, charge: Charge) -> ChatReply:
+    (pieces,), usage = await complete(prepared.generation, charge)
     return await run_in_threadpool(_reply, prepared, pieces, usage)  # log-probabilities take long
 
 

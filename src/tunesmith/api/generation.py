@@ -13,6 +13,7 @@ from tunesmith.api.context import Services
 from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
 from tunesmith.api.engines import EngineClient
 from tunesmith.api.errors import envelope
+from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import ServedModel
 from tunesmith.domain import errors
 from tunesmith.domain.generation import TokenUsage
@@ -30,6 +31,14 @@ class Generation:
     engine: EngineClient
     requests: tuple[EngineRequest, ...]
 
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(len(request.prompt) for request in self.requests)
+
+    @property
+    def num_choices(self) -> int:
+        return sum(request.n for request in self.requests)
+
 
 def head_of(services: Services, id: str, model: ServedModel) -> Head:
     """What all parts of an answer begin with."""
@@ -41,12 +50,12 @@ def head_of(services: Services, id: str, model: ServedModel) -> Head:
     )
 
 
-async def complete(generation: Generation) -> tuple[list[list[Piece]], TokenUsage]:
+async def complete(generation: Generation, charge: Charge) -> tuple[list[list[Piece]], TokenUsage]:
     """The completions of each request, each as one piece, and what all of them took. Raises what
     `EngineClient.generate` raises."""
     whole: list[dict[int, Piece]] = [{} for _ in generation.requests]
     usage = TokenUsage(0, 0)
-    async with aclosing(_chunks(generation, stream=False)) as news:
+    async with aclosing(_chunks(generation, charge, stream=False)) as news:
         async for number, chunk in news:
             for piece in chunk.pieces:
                 earlier = whole[number].get(piece.index)
@@ -56,13 +65,13 @@ async def complete(generation: Generation) -> tuple[list[list[Piece]], TokenUsag
 
 
 async def events(
-    generation: Generation, write: Write, write_usage: WriteUsage | None
+    generation: Generation, charge: Charge, write: Write, write_usage: WriteUsage | None
 ) -> AsyncGenerator[bytes]:
     """The stream's events. An error before the first one is raised, later ones are told."""
     has_begun = False
     usage = TokenUsage(0, 0)
     try:
-        async with aclosing(_chunks(generation, stream=True)) as news:
+        async with aclosing(_chunks(generation, charge, stream=True)) as news:
             async for number, chunk in news:
                 usage = _added(usage, chunk.usage)
                 written = b"".join(write(number, piece) for piece in chunk.pieces)
@@ -109,16 +118,23 @@ def refuse_many_logprobs(num_told: int, num_likeliest: int, limit: int) -> None:
         )
 
 
-async def _chunks(generation: Generation, *, stream: bool) -> AsyncGenerator[News]:
+async def _chunks(generation: Generation, charge: Charge, *, stream: bool) -> AsyncGenerator[News]:
     """What comes of all requests, in the order in which it comes."""
+    outcome = Outcome.LEFT
     news: asyncio.Queue[News | None] = asyncio.Queue()
     feeding = asyncio.create_task(_feed(generation, stream, news))
     feeding.add_done_callback(lambda _: news.put_nowait(None))
     try:
         while (item := await news.get()) is not None:
+            charge.note(item[1])
             yield item
         await feeding  # for what went wrong in it
+        outcome = Outcome.WHOLE
+    except errors.TunesmithError:
+        outcome = Outcome.FAILED
+        raise
     finally:
+        charge.settle(outcome)
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
 

@@ -28,13 +28,20 @@ from tunesmith.store.uploads import Uploads
 
 
 class Store:
-    def __init__(self, database: Database, blobs: Blobs, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        ids: Ids,
+        clock: Clock,
+        max_active_jobs: int | None = None,
+    ) -> None:
         self._database = database
         self.blobs = blobs
         self.answered = AnsweredRequests(database, clock)
         self.files = Files(database, blobs, clock)
         self.uploads = Uploads(database, blobs, ids, clock)
-        self.jobs = Jobs(database, blobs, ids, clock)
+        self.jobs = Jobs(database, blobs, ids, clock, max_active_jobs)
         self.fine_tunes = FineTunes(database, clock)
         self.events = Events(database)
         self.checkpoints = Checkpoints(database)
@@ -46,14 +53,22 @@ class Store:
         self._database.close()
 
 
-def open_store(data_dir: Path, database_url: str | None = None, *, ids: Ids, clock: Clock) -> Store:
+def open_store(
+    data_dir: Path,
+    database_url: str | None = None,
+    *,
+    ids: Ids,
+    clock: Clock,
+    max_active_jobs: int | None = None,
+) -> Store:
     """The store of a data directory, which is made if it isn't there, brought up to date.
 
-    Without a URL, rows are in `<data_dir>/tunesmith.db`. Blobs are in `<data_dir>/blobs`.
+    Without a URL, rows are in `<data_dir>/tunesmith.db`. Blobs are in `<data_dir>/blobs`. An
+    organisation has at most `max_active_jobs` on one base model that have not ended.
     """
     data_dir = data_dir.resolve()  # the process may change its folder later
     data_dir.mkdir(parents=True, exist_ok=True)
     in_data_dir = URL.create("sqlite", database=str(data_dir / "tunesmith.db"))
     database = Database(database_url or in_data_dir)
     migrate(database)
-    return Store(database, Blobs(data_dir / "blobs"), ids, clock)
+    return Store(database, Blobs(data_dir / "blobs"), ids, clock, max_active_jobs)

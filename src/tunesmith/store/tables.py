@@ -148,6 +148,8 @@ api_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
     Column("expires_at", UtcTime),
+    Column("requests_per_minute", BigInteger),
+    Column("tokens_per_minute", BigInteger),
     sqlite_autoincrement=True,
 )
 

@@ -269,7 +269,7 @@ def test_tenants_that_are_gone_leave_nothing_behind() -> None:
         for sequence in own:
             house.scheduler.remove(sequence)
     queue = house.scheduler._queue
-    assert not (queue._waiting or queue._running or queue._turns)
+    assert (queue._waiting, queue._running, queue._turns) == ({}, {}, {})
 
 
 @dataclass(frozen=True)
