@@ -437,7 +437,7 @@ def _refuse_too_many(connection: Connection, job: Job, max_active: int) -> None:
         )
         .group_by(tables.jobs.c.status)
     )
-    counts: dict[JobStatus, int] = dict(connection.execute(query).tuples().all())
+    counts: dict[JobStatus, int] = {row[0]: row[1] for row in connection.execute(query)}
     num_active, num_running = sum(counts.values()), counts.get(JobStatus.RUNNING, 0)
     if num_active >= max_active:
         raise errors.TooManyJobs(
