@@ -25,7 +25,7 @@ from tests.api.conftest import (
     live_api,
 )
 from tests.contract.checker import CheckedTransport
-from tests.server import listening, serving
+from tests.server import listening, serving, url_of
 from tunesmith.inference.process import EngineOptions, build_engine
 from tunesmith.inference.server import ServerOptions, create_server
 
@@ -106,6 +106,21 @@ def test_an_organization_has_only_so_many_jobs_on_a_model_at_once(
         create_job(ours, model="short")
         ours.fine_tuning.jobs.cancel(job)
         create_job(ours)
+
+
+def test_a_service_that_has_too_much_to_do_says_when_to_come_again(
+    base_folder: Path, tmp_path: Path, transport: CheckedTransport
+) -> None:
+    """An engine that isn't there at all is the simplest case of it."""
+    with closing(listening()) as nobody:
+        url = url_of(nobody)
+    with live_api(base_folder, tmp_path, url, wait_s=0.1) as api:
+        client = client_of(api, api.new_key("early"), transport)
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.chat.completions.create(**FLOOD)
+    assert caught.value.status_code == 503
+    headers = caught.value.response.headers
+    assert (headers["retry-after"], headers["retry-after-ms"]) == ("1", "1000")
 
 
 def create_job(client: OpenAI, model: str = "tiny", headers: Any = None) -> str:

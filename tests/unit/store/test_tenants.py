@@ -9,10 +9,34 @@ from sqlalchemy.engine import Engine
 
 from tests.unit.store.builders import FixedClock
 from tunesmith.domain import errors
+from tunesmith.domain.tenancy import RateLimits
 from tunesmith.store.store import Store
 
 KEY = "sk-" + "a" * 43
 OTHER_KEY = "sk-" + "b" * 43
+
+
+def test_limits_of_a_key_are_told_with_its_caller(store: Store) -> None:
+    key = store.tenants.create_key("acme", limits=RateLimits(60, 0))
+    caller = store.tenants.find_caller(key)
+    assert caller is not None
+    assert caller.limits == RateLimits(60, 0)
+    assert store.tenants.limits_of(caller.key_id) == RateLimits(60, 0)
+    assert store.tenants.limit_key(caller.key_id, RateLimits(None, 7))
+    (listed,) = store.tenants.list_keys()
+    assert (listed.key.requests_per_minute, listed.key.tokens_per_minute) == (None, 7)
+    assert store.tenants.revoke_key(caller.key_id)
+    assert store.tenants.limits_of(caller.key_id) is None
+    assert not store.tenants.limit_key(caller.key_id, RateLimits())
+
+
+def test_limits_of_the_first_key_outlast_a_restart(store: Store) -> None:
+    caller = store.tenants.ensure_first("local", KEY)
+    assert caller.limits == RateLimits()
+    store.tenants.limit_key(caller.key_id, RateLimits(5, 6))
+    assert store.tenants.ensure_first(None, KEY).limits == RateLimits(5, 6)
+    store.tenants.ensure_first(None, OTHER_KEY)
+    assert store.tenants.ensure_first(None, KEY).limits == RateLimits(5, 6)
 
 
 def test_first_start_makes_organisation_project_and_admin_key(store: Store) -> None:
