@@ -13,7 +13,7 @@ anew, but for those that the cache still holds then. The oldest always goes on a
 so all finish.
 
 Tenants who want more than there is get the same number of sequences: one with fewer than its share
-takes the place of another's youngest, in the same way. See decision 0011.
+takes the place of another's youngest, in the same way. See decision 0012.
 
 Of a request's choices the first reads the prompt; the others wait for it and share its blocks.
 """
