@@ -56,7 +56,7 @@ def answer_headers(scope: Scope) -> Mapping[str, str]:
         **state.get("rate_headers", {}),
     }
     model = state.get("model", "")
-    if model and model.isascii():  # an operator may call a base model anything
+    if model and model.isascii() and model.isprintable():  # operators may call one anything
         headers["openai-model"] = model
     caller: Caller | None = state.get("caller")
     if caller is not None:
