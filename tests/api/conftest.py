@@ -71,8 +71,8 @@ class LiveApi:
     data_dir: Path
     server: uvicorn.Server
 
-    def new_key(self, organization: str, project: str = "default") -> str:
-        return self.store.tenants.create_key(organization, project, is_admin=False)
+    def new_key(self, organization: str, project: str = "default", is_admin: bool = False) -> str:
+        return self.store.tenants.create_key(organization, project, is_admin)
 
 
 @dataclass(frozen=True)

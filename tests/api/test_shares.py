@@ -67,7 +67,7 @@ def test_a_tenant_that_floods_the_engine_refuses_itself_and_nobody_else(
         refused = next(as_completed(flood)).exception()
         assert isinstance(refused, openai.RateLimitError)
         assert refused.code == "rate_limit_exceeded"
-        assert "completions of your organization are waiting already" in refused.message
+        assert "completions of your project are waiting already" in refused.message
         assert refused.response.headers["retry-after"] == "1"
         answer = calm.chat.completions.create(
             model="tiny", messages=[{"role": "user", "content": "hi"}], max_tokens=4

@@ -1,6 +1,7 @@
 """The command line beside a running service: what it prints, and that it disturbs nothing."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -96,6 +97,29 @@ def test_length_of_time_that_is_none_is_one_calm_line(tmp_path: Path, words: str
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"Error: '{words}' is not a length of time: write 30d")
     assert refused.stdout == ""
+
+
+def test_project_is_made_once_and_its_id_is_alone_on_stdout(service: Service) -> None:
+    """The id is what an admin key names a project by when it shares a model."""
+    data_dir = ("--data-dir", str(service.data_dir))
+    create = ("projects", "create", "research", "--org", "acme-labs", *data_dir)
+    made = [tunesmith(*create).stdout for _ in range(2)]
+    assert made[0] == made[1]
+    id = made[0].removesuffix("\n")
+    assert re.fullmatch(r"proj_[A-Za-z0-9]{24}", id)
+    assert f"{id}  acme-labs/research" in tunesmith("projects", "list", *data_dir).stdout
+    listed = json.loads(tunesmith("projects", "list", "--json", *data_dir).stdout)
+    (row,) = [row for row in listed if row["organization"] == "acme-labs"]
+    assert (row["id"], row["name"]) == (id, "research")
+    admin = tunesmith("keys", "create", "--org", "acme-labs", "--admin", *data_dir).stdout
+    assert admin.startswith("sk-admin-")
+
+
+def test_project_of_a_bad_name_is_one_calm_line(tmp_path: Path) -> None:
+    refused = tunesmith("projects", "create", "a:b", "--org", "acme", "--data-dir", str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: 'a:b' can't be the name of the project: use 1 to 64")
+    assert (refused.stdout, refused.stderr.count("\n")) == ("", 1)
 
 
 def test_commands_leave_the_services_own_key_and_name_alone(

@@ -17,6 +17,10 @@ NO_KEY = (
     "password. You can obtain an API key from the operator of this service: "
     "`tunesmith keys create`."
 )
+NO_ADMIN = (
+    "You have insufficient permissions for this operation: it takes an admin key of your "
+    "organization. The operator of this service can make one: `tunesmith keys create --admin`."
+)
 SHOWN_AT_START = 5
 SHOWN_AT_END = 4
 
@@ -41,6 +45,16 @@ def authenticate(request: Request, services: ServicesDep) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(authenticate)]
+
+
+def authenticate_admin(caller: CallerDep) -> Caller:
+    """The sender, who may administer the organisation. Raises Forbidden."""
+    if not caller.is_admin:
+        raise errors.Forbidden(NO_ADMIN, code="insufficient_permissions")
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(authenticate_admin)]
 
 
 def masked(key: str) -> str:

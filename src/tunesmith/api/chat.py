@@ -84,7 +84,7 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     request = EngineRequest(
         prompt=prompt,
         params=replace(params, logprobs=num_likeliest),
-        tenant=caller.organization.id,
+        tenant=caller.project.id,
         n=body.n or 1,
         adapter=services.models.adapter(model),
     )

@@ -98,7 +98,7 @@ def prepare(services: Services, caller: Caller, body: CompletionRequest) -> Prep
     adapter = services.models.adapter(model)
 
     def generation(params: SamplingParams, n: int) -> Generation:
-        tenant = caller.organization.id
+        tenant = caller.project.id
         requests = (EngineRequest(one.token_ids, params, tenant, n, adapter) for one in prompts)
         return Generation(engine, tuple(requests))
 

@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, limit, revoke.")
 app.add_typer(keys, name="keys")
+projects = typer.Typer(no_args_is_help=True, help="Projects of organisations: create, list.")
+app.add_typer(projects, name="projects")
 models = typer.Typer(no_args_is_help=True, help="Base models: list, download.")
 app.add_typer(models, name="models")
 
@@ -321,6 +323,47 @@ def keys_revoke(
             typer.echo(f"Error: there is no active key with the id {key_id}.", err=True)
             raise typer.Exit(1)
     typer.echo(key_id)
+
+
+@projects.command("create")
+@_calmly
+def projects_create(
+    name: Annotated[str, typer.Argument(help="The project's name.")],
+    org: Annotated[str, typer.Option(help="Organisation; made if there is none of this name.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a project, if there is none of this name, and print its id, alone, on stdout."""
+    from tunesmith import app as parts
+
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
+        typer.echo(store.tenants.create_project(org, name).id)
+
+
+@projects.command("list")
+@_calmly
+def projects_list(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the projects: id, organisation, name."""
+    from tunesmith import app as parts
+
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
+        rows = [
+            {
+                "id": listed.project.id,
+                "organization": listed.organization_name,
+                "organization_id": listed.project.organization_id,
+                "name": listed.project.name,
+                "created_at": listed.project.created_at.isoformat(),
+            }
+            for listed in store.tenants.list_projects()
+        ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        typer.echo(f"{row['id']:30} {row['organization']}/{row['name']}")
 
 
 @models.command("list")

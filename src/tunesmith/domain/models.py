@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tunesmith.domain import errors
 from tunesmith.domain.examples import SUPERVISED_FORMATS, Format
+from tunesmith.domain.tenancy import Scope
 
 MAX_SUFFIX_LENGTH = 64  # of jobs
 MAX_FINE_TUNE_SUFFIX_LENGTH = 40  # of the first era
@@ -78,6 +79,10 @@ class TunedModel:
     adapter_id: str
     job_id: str
     created_at: datetime
+
+    def is_of(self, scope: Scope) -> bool:
+        """Whether it is the scope's own: others may only use it, if they have a permission."""
+        return scope == Scope(self.organization_id, self.project_id)
 
 
 class Catalog:

@@ -43,7 +43,7 @@ STEP_FAILED = (
     "The engine failed on this request. Send it again; if it fails again, tell the operator."
 )
 BEYOND_SHARE = (
-    "Too many completions of your organization are waiting already. Send this request again when "
+    "Too many completions of your project are waiting already. Send this request again when "
     "some of them are done."
 )
 NOT_NUMBERS = "The model's numbers overflowed on this request; its adapter may be damaged."

@@ -1,7 +1,7 @@
 """The store: everything that must survive, behind one object.
 
     .files .uploads .jobs .fine_tunes .events       named queries over the rows
-    .checkpoints .tuned_models .tenants
+    .checkpoints .tuned_models .permissions .tenants
     .blobs                                          bytes under keys of our own
 
 All calls are plain and blocking; they may come from any thread and any number of processes at
@@ -21,6 +21,7 @@ from tunesmith.store.events import Events
 from tunesmith.store.files import Files
 from tunesmith.store.fine_tunes import FineTunes
 from tunesmith.store.jobs import Jobs
+from tunesmith.store.permissions import Permissions
 from tunesmith.store.schema import migrate
 from tunesmith.store.tenants import Tenants
 from tunesmith.store.tuned_models import TunedModels
@@ -46,6 +47,7 @@ class Store:
         self.events = Events(database)
         self.checkpoints = Checkpoints(database)
         self.tuned_models = TunedModels(database)
+        self.permissions = Permissions(database, ids, clock)
         self.tenants = Tenants(database, ids, clock)
 
     def close(self) -> None:

@@ -29,6 +29,12 @@ MIN_HINTED_LENGTH = 20  # of shorter keys, which an operator may choose, the end
 
 
 @dataclass(frozen=True)
+class ListedProject:
+    project: Project
+    organization_name: str
+
+
+@dataclass(frozen=True)
 class ListedKey:
     key: ApiKey
     organization_name: str
@@ -76,6 +82,26 @@ class Tenants:
         query = select(tables.organizations).where(tables.organizations.c.id == id)
         with self._database.read() as connection:
             return from_row(Organization, connection.execute(query).mappings().one())
+
+    def create_project(self, org_name: str, name: str) -> Project:
+        """The organisation's project of this name; both are made if they aren't there.
+        InvalidRequest for a name that can't be used."""
+        with self._database.write() as connection:
+            self._database.exclude_others(connection, Task.ARRANGE_TENANTS)
+            organization = self._ensure_organization(connection, org_name)
+            return self._ensure_project(connection, organization, name)
+
+    def list_projects(self) -> list[ListedProject]:
+        """All projects of all organisations, by the organisation's name and then their own."""
+        organizations, projects = tables.organizations, tables.projects
+        query = (
+            select(projects, organizations.c.name.label("organization_name"))
+            .join(organizations, projects.c.organization_id == organizations.c.id)
+            .order_by(organizations.c.name, projects.c.name)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [ListedProject(from_row(Project, row), row["organization_name"]) for row in rows]
 
     def create_key(
         self,
