@@ -30,6 +30,7 @@ from tunesmith.api.rate_limits import Rates
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
+from tunesmith.domain.examples import Format
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import BaseModel, Catalog, Mode
 from tunesmith.domain.tenancy import Caller
@@ -142,7 +143,12 @@ def live_api(
             BaseModel("short", source, inference_context=SHORT_CONTEXT),
             BaseModel("chat-only", source, routes=(Mode.CHAT,)),
             BaseModel("curie", source),
-            BaseModel("text-only", source, routes=(Mode.COMPLETIONS,)),
+            BaseModel(
+                "text-only",
+                source,
+                routes=(Mode.COMPLETIONS,),
+                formats=(Format.COMPLETIONS,),
+            ),
             *more_bases,
             *unserved_bases,
         ]

@@ -75,7 +75,9 @@ class ReportDesk:
         from tunesmith.datasets.survey import read_survey
         from tunesmith.jobs.surveys import SurveyTask
 
-        formats = (*base.formats, Format.PREFERENCES)  # a job's method isn't known yet
+        formats = base.formats
+        if base.takes_preferences:  # a job's method isn't known yet
+            formats += (Format.PREFERENCES,)
         task = SurveyTask.of(
             file.blob_key, base, formats, max_problems=MAX_PROBLEMS, keeps_rows=False
         )

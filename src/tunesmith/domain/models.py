@@ -59,6 +59,11 @@ class BaseModel:
     formats: tuple[Format, ...] = SUPERVISED_FORMATS  # of training files that it takes
     prices: Prices = Prices()
 
+    @property
+    def takes_preferences(self) -> bool:
+        """Whether the method `dpo` can train it, which compares answers in conversations."""
+        return Format.CHAT in self.formats
+
     def training_limit(self, max_positions: int) -> int:
         """Tokens of an example: what the entry says, within what the weights allow."""
         return min(self.training_context or max_positions, max_positions)

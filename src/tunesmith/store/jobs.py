@@ -116,8 +116,11 @@ class Jobs:
         metadata: Mapping[str, str] | None = None,
         without_metadata: bool = False,
     ) -> Page[Job]:
-        """Newest first; all pairs of `metadata` must match. InvalidRequest if `after` is no job
-        of this scope."""
+        (
+            """Newest first; all pairs of `metadata` must match. `after` is an id of either era;
+        InvalidRequest if it is no job of this scope."""
+            ""
+        )
         only = [_has_metadata(key, value) for key, value in (metadata or {}).items()]
         if without_metadata:
             only.append(~exists().where(tables.job_metadata.c.job_id == tables.jobs.c.id))
@@ -129,7 +132,7 @@ class Jobs:
                 in_scope(tables.jobs, scope),
                 order=NEWEST,
                 limit=limit,
-                after=after,
+                after=after and job_id_of(after),
                 only=only,
             )
 
