@@ -5,11 +5,12 @@ here is paged, and everything is told oldest first.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from tunesmith.api.any_job import created, find_job, job_not_found, new_job, refuse_other_purpose
 from tunesmith.api.auth import CallerDep
@@ -36,7 +37,7 @@ from tunesmith.wire.fine_tune_replies import (
     FineTuneReply,
     fine_tune_event_list_reply,
     fine_tune_event_reply,
-    fine_tune_list_reply,
+    fine_tune_list_json,
     fine_tune_reply,
     new_fine_tune_reply,
 )
@@ -64,10 +65,11 @@ def create_fine_tune(
 
 @router.get("/fine-tunes", response_model=FineTuneListReply)
 def list_fine_tunes(caller: CallerDep, services: ServicesDep) -> Response:
-    """Written out here, in a thread: where FastAPI would do it, ten thousand fine-tunes (5 MB) hold
-    up everybody else for 0.2 s."""
-    reply = fine_tune_list_reply(services.store.fine_tunes.all(caller.scope))
-    return Response(reply.model_dump_json(), media_type="application/json")
+    """Written out in threads, and in parts that don't pile up: where FastAPI would do it, ten
+    thousand fine-tunes (5 MB) hold up everybody else for 0.2 s and take 55 MB."""
+    parts = fine_tune_list_json(services.store.fine_tunes.parts(caller.scope))
+    begun = next(parts)  # what goes wrong until here is answered with its own status
+    return StreamingResponse(chain([begun], parts), media_type="application/json")
 
 
 @router.get("/fine-tunes/{fine_tune_id}")

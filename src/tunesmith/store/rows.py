@@ -55,7 +55,7 @@ def fetch_page(
     """
     query = select(table).where(within, *only)
     if after is not None:
-        last = _order_of(connection, table, within, order, after)
+        last = order_of(connection, table, within, order, after)
         ours = tuple_(*order)
         query = query.where(ours > last if is_ascending else ours < last)
     query = query.order_by(*(c.asc() if is_ascending else c.desc() for c in order))
@@ -64,13 +64,14 @@ def fetch_page(
     return Page(tuple(from_row(kind, row) for row in rows[:limit]), has_more=len(rows) > limit)
 
 
-def _order_of(
+def order_of(
     connection: Connection,
     table: Table,
     within: ColumnElement[bool],
     order: Sequence[Column[Any]],
     id: str,
 ) -> tuple[Any, ...]:
+    """Where the row with this id stands in `order`. InvalidRequest if there is none `within`."""
     row = connection.execute(select(*order).where(within, table.c.id == id)).first()
     if row is None:
         raise errors.InvalidRequest(

@@ -1,7 +1,7 @@
 """Fine-tunes of the first era and their events on the wire (behaviour reference, sections 20.3
 and 20.4). Jobs of today look the same here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -91,8 +91,13 @@ def new_fine_tune_reply(fine_tune: FineTune, events: Iterable[NewEvent]) -> Fine
     return FineTuneReply(**vars(_item_reply(fine_tune)), events=told)
 
 
-def fine_tune_list_reply(fine_tunes: Sequence[FineTune]) -> FineTuneListReply:
-    return FineTuneListReply(data=[_item_reply(fine_tune) for fine_tune in fine_tunes])
+def fine_tune_list_json(parts: Iterable[Sequence[FineTune]]) -> Iterator[bytes]:
+    """A `FineTuneListReply`, written part by part: it may be too long to be held whole."""
+    before = '{"object":"list","data":['
+    for part in parts:
+        yield (before + ",".join(_item_reply(one).model_dump_json() for one in part)).encode()
+        before = ","
+    yield b"]}" if before == "," else f"{before}]}}".encode()
 
 
 def fine_tune_event_list_reply(events: Sequence[Event]) -> FineTuneEventListReply:

@@ -19,6 +19,7 @@ from tests.unit.store.builders import (
     stored_file,
 )
 from tunesmith.domain.eras import Era
+from tunesmith.domain.fine_tunes import FineTune
 from tunesmith.domain.jobs import NewEvent
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store.store import Store
@@ -38,6 +39,10 @@ def noted(store: Store) -> Iterator[list[tuple[str, Any]]]:
     event.remove(engine, "before_cursor_execute", note)
 
 
+def all_of(store: Store, scope: Scope = OURS) -> list[FineTune]:
+    return [one for part in store.fine_tunes.parts(scope) for one in part]
+
+
 def test_oldest_first_of_one_project(store: Store) -> None:
     for number, hour in enumerate([3, 1, 2, 1]):
         created_at = START + timedelta(hours=hour)
@@ -45,9 +50,25 @@ def test_oldest_first_of_one_project(store: Store) -> None:
         add_job(store, a_job(f"ftjob-{number}", created_at=created_at, era=era))
     elsewhere = Scope("org-ours", "proj_other")
     add_job(store, a_job("ftjob-other", "file-other", scope=elsewhere))
-    ids = [one.job.id for one in store.fine_tunes.all(OURS)]
+    ids = [one.job.id for one in all_of(store)]
     assert ids == ["ftjob-1", "ftjob-3", "ftjob-2", "ftjob-0"]
-    assert [one.job.id for one in store.fine_tunes.all(elsewhere)] == ["ftjob-other"]
+    assert [one.job.id for one in all_of(store, elsewhere)] == ["ftjob-other"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 8])
+def test_parts_are_full_and_make_the_whole(store: Store, size: int) -> None:
+    """Also where many jobs were made in the same moment, and while new ones are made."""
+    for number in range(7):
+        created_at = START + timedelta(hours=number // 3)
+        add_job(store, a_job(f"ftjob-{number}", created_at=created_at))
+    whole, parts = all_of(store), list(store.fine_tunes.parts(OURS, size))
+    assert [one for part in parts for one in part] == whole
+    assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    begun = store.fine_tunes.parts(OURS, size)
+    next(begun)
+    add_job(store, a_job("ftjob-new", created_at=START + timedelta(hours=9)))
+    rest = [one.job.id for part in begun for one in part]
+    assert rest == ([one.job.id for one in whole[size:]] + ["ftjob-new"])
 
 
 @pytest.mark.parametrize("id", ["ftjob-1", "ft-1"])
@@ -56,7 +77,7 @@ def test_one_is_found_by_both_ids_in_its_own_project(store: Store, id: str) -> N
     found = store.fine_tunes.find(OURS, id)
     assert found is not None
     assert found.job == job
-    assert [found] == store.fine_tunes.all(OURS)
+    assert [found] == all_of(store)
     assert store.fine_tunes.find(Scope("org-ours", "proj_other"), id) is None
     assert store.fine_tunes.find(OURS, "ft-none") is None
 
@@ -67,15 +88,15 @@ def test_files_are_those_of_the_job_that_are_still_there(store: Store, clock: Fi
         store,
         a_job(validation_file_id="file-2", validation_blob="files/file-2"),
     )
-    (one,) = store.fine_tunes.all(OURS)
+    (one,) = all_of(store)
     assert one.training_file == stored_file()
     assert one.validation_file is not None
     assert (one.validation_file.id, one.result_file) == ("file-2", None)
     clock.advance(3601)
-    (one,) = store.fine_tunes.all(OURS)
+    (one,) = all_of(store)
     assert (one.training_file, one.validation_file) == (stored_file(), None)
     store.files.delete(OURS, "file-1")
-    (one,) = store.fine_tunes.all(OURS)
+    (one,) = all_of(store)
     assert one.training_file is None
 
 
@@ -87,14 +108,14 @@ def test_updated_at_is_when_anything_was_told(
     clock.advance(90)
     store.jobs.record(lease, [NewEvent("a", era=era)])
     clock.advance(90)
-    (one,) = store.fine_tunes.all(OURS)
+    (one,) = all_of(store)
     assert one.updated_at == START + timedelta(seconds=90)
 
 
 def test_a_job_without_events_was_updated_when_it_was_made(store: Store) -> None:
     add_file(store, stored_file())
     store.jobs.create(a_job(), [])
-    (one,) = store.fine_tunes.all(OURS)
+    (one,) = all_of(store)
     assert one.updated_at == START
 
 
@@ -103,8 +124,8 @@ def test_a_long_list_takes_no_more_queries_than_a_short_one(store: Store) -> Non
     for number in range(50):
         add_job(store, a_job(f"ftjob-{number}"))
     with noted(store) as statements:
-        assert len(store.fine_tunes.all(OURS)) == 50
-    (jobs, parameters), _ = [one for one in statements if one[0].startswith("SELECT")]
+        assert len(next(store.fine_tunes.parts(OURS))) == 50
+    (jobs, parameters), _files, _place = [s for s in statements if s[0].startswith("SELECT")]
     with store._database.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {jobs}", parameters).all()
     (events,) = [row.detail for row in plan if " events " in row.detail]
