@@ -14,6 +14,7 @@ from tests.contract.checker import CheckedTransport
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.files import FilePurpose
 from tunesmith.domain.jobs import JobStatus, NewEvent
+from tunesmith.store.fine_tunes import PART
 from tunesmith.wire.fine_tune_replies import STATUS
 
 FINE_TUNES, JOBS = "/v1/fine-tunes", "/v1/fine_tuning/jobs"
@@ -491,6 +492,17 @@ def test_the_list_is_oldest_first_of_both_eras_and_without_events(
         whole = get(own, item["id"])
         assert whole.pop("events")
         assert item == whole
+
+
+def test_a_list_of_several_parts_is_one_object(own: httpx2.Client) -> None:
+    form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a", b"{}")}}
+    file_id = own.post("/v1/files", **form).json()["id"]
+    assert own.get(FINE_TUNES).json() == {"object": "list", "data": []}
+    ids = []
+    for _ in range(2 * PART + 1):
+        ids.append(create(own, training_file=file_id)["id"])
+        if len(ids) % PART < 2:
+            assert [item["id"] for item in own.get(FINE_TUNES).json()["data"]] == ids
 
 
 def test_updated_at_is_the_time_of_the_newest_event_of_any_era(
