@@ -1,8 +1,8 @@
 """Jobs in the first era's view, which holds their files whole and isn't paged.
 
 The list has no end but that of the jobs, so it is read in parts: ten thousand at once are 55 MB for
-each who asks. A part takes two queries: one for jobs with the times of their newest events, which
-an index has at hand, and one for the files that they name.
+each who asks. A part takes three queries: for jobs with the times of their newest events, which an
+index has at hand; for the files that they name; and for the place to go on from.
 """
 
 from collections.abc import Iterator

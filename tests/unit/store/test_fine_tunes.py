@@ -119,7 +119,7 @@ def test_a_job_without_events_was_updated_when_it_was_made(store: Store) -> None
     assert one.updated_at == START
 
 
-def test_a_long_list_takes_no_more_queries_than_a_short_one(store: Store) -> None:
+def test_a_long_part_takes_no_more_queries_than_a_short_one(store: Store) -> None:
     """And none of them goes through all events: each newest one is the first of an index."""
     for number in range(50):
         add_job(store, a_job(f"ftjob-{number}"))
