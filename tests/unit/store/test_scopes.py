@@ -46,6 +46,8 @@ QUERIES: dict[str, Callable[[Store, Scope], object]] = {
     "jobs.cancel": lambda store, scope: store.jobs.cancel(scope, "ftjob-1"),
     "jobs.pause": lambda store, scope: store.jobs.pause(scope, "ftjob-1"),
     "jobs.resume": lambda store, scope: store.jobs.resume(scope, "ftjob-paused"),
+    "fine_tunes.find": lambda store, scope: store.fine_tunes.find(scope, "ft-1"),
+    "fine_tunes.parts": lambda store, scope: list(store.fine_tunes.parts(scope)),
     "tuned_models.find": lambda store, scope: store.tuned_models.find(scope, NAME),
     "tuned_models.all": lambda store, scope: store.tuned_models.all(scope),
     "tuned_models.delete": lambda store, scope: store.tuned_models.delete(scope, NAME),
