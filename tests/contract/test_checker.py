@@ -87,7 +87,7 @@ def test_a_completion_s_two_nulls_are_let_through_where_they_belong() -> None:
         ("OpenAIFile", {**FILE, "bytes": "3"}),
         ("OpenAIFile", {**FILE, "filename": None}),
         ("OpenAIFile", {key: value for key, value in FILE.items() if key != "status"}),
-        ("FineTuningJob", {**JOB, "status": "paused"}),
+        ("FineTuningJob", {**JOB, "status": "pending"}),
         ("FineTuningJob", {**JOB, "error": {}}),
         ("FineTuningJob", {**JOB, "result_files": None}),
         ("FineTuningJob", {**JOB, "hyperparameters": {"n_epochs": 0}}),
