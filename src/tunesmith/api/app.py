@@ -19,6 +19,7 @@ from tunesmith.api import (
     models,
     openapi,
     reports,
+    stored_completions,
     uploads,
 )
 from tunesmith.api.context import Services
@@ -51,6 +52,16 @@ def create_api(services: Services) -> FastAPI:
     install_error_handlers(app)
     app.include_router(health.router)
     app.include_router(openapi.router)
-    for resource in (files, reports, uploads, jobs, fine_tunes, models, chat, completions):
+    for resource in (
+        files,
+        reports,
+        uploads,
+        jobs,
+        fine_tunes,
+        models,
+        chat,
+        stored_completions,
+        completions,
+    ):
         app.include_router(resource.router, prefix="/v1")
     return app

@@ -3,10 +3,11 @@
     request → model behind the name → prompt token ids → engine → reply, whole or streamed
 
 What blocks (store, renderer) happens in a thread before the engine is asked; from there on all
-is async.
+is async. Where the client wants it stored, that is done before it can know of the answer's end
+(`storing.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -18,8 +19,17 @@ from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import ApiLimits, Services, ServicesDep
 from tunesmith.api.engine_messages import EngineRequest, Piece
-from tunesmith.api.generation import Generation, complete, events, head_of, refuse_many_logprobs
+from tunesmith.api.generation import (
+    Collected,
+    Generation,
+    complete,
+    events,
+    head_of,
+    refuse_many_logprobs,
+)
+from tunesmith.api.request_ids import request_id
 from tunesmith.api.serving import model_for
+from tunesmith.api.storing import store_completion
 from tunesmith.api.streams import EventStream, unless_disconnected
 from tunesmith.domain import errors
 from tunesmith.domain.generation import ScoredToken, TokenUsage
@@ -32,6 +42,8 @@ from tunesmith.wire.logprobs import LogprobWriter
 from tunesmith.wire.sampling import to_sampling
 
 router = APIRouter()
+
+Keep = Callable[[ChatReply], Awaitable[None]]  # stores what was answered
 
 Body = Annotated[ChatRequest, Depends(json_body(ChatRequest))]
 
@@ -50,12 +62,14 @@ async def create_chat_completion(
     request: Request, caller: CallerDep, services: ServicesDep, body: Body
 ) -> ChatReply | Response:
     prepared = await services.models.when_here(prepare, services, caller, body)
+
+    async def store(reply: ChatReply) -> None:
+        await store_completion(services, caller, body, reply, request_id(request))
+
+    keep = store if body.store else None
     if body.stream:
-        writer = ChunkWriter(prepared.head, includes_usage=body.includes_usage)
-        write = _Writing(writer, prepared.logprobs).events
-        write_usage = writer.usage if body.includes_usage else None
-        return EventStream(events(prepared.generation, write, write_usage))
-    return await unless_disconnected(request.receive, _complete(prepared))
+        return EventStream(_stream(prepared, body.includes_usage, keep))
+    return await unless_disconnected(request.receive, _complete(prepared, keep))
 
 
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
@@ -89,9 +103,23 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     return Prepared(head, generation, logprobs)
 
 
-async def _complete(prepared: Prepared) -> ChatReply:
+async def _complete(prepared: Prepared, keep: Keep | None) -> ChatReply:
     (pieces,), usage = await complete(prepared.generation)
-    return await run_in_threadpool(_reply, prepared, pieces, usage)  # log-probabilities take long
+    # Log-probabilities take long.
+    reply = await run_in_threadpool(_reply, prepared, pieces, usage)
+    if keep is not None:
+        await keep(reply)
+    return reply
+
+
+def _stream(prepared: Prepared, includes_usage: bool, keep: Keep | None) -> AsyncGenerator[bytes]:
+    writer = ChunkWriter(prepared.head, includes_usage=includes_usage)
+    writing = _Writing(writer, prepared.logprobs)
+    write_usage = writer.usage if includes_usage else None
+    if keep is None:
+        return events(prepared.generation, writing.events, write_usage)
+    keeping = _Keeping(prepared, writing, keep)
+    return events(prepared.generation, keeping.events, write_usage, keeping.finish)
 
 
 def _reply(prepared: Prepared, pieces: Sequence[Piece], usage: TokenUsage) -> ChatReply:
@@ -108,7 +136,8 @@ def _max_tokens(body: ChatRequest, room: int, limits: ApiLimits) -> int:
     Raises InvalidRequest for a bound that is too high for them; none means as many as possible.
     """
     max_tokens = min(body.max_completion_tokens or body.max_tokens or room, room)
-    if body.num_logprobs is None or body.stream:  # a stream is passed on and not kept
+    is_passed_on = body.stream and not body.store  # and takes no memory
+    if body.num_logprobs is None or is_passed_on:
         return max_tokens
     n = body.n or 1
     if body.max_completion_tokens or body.max_tokens:
@@ -139,6 +168,10 @@ class _Writing:
         self._begun: set[int] = set()
 
     def events(self, _request: int, piece: Piece) -> bytes:
+        return self.first(piece) + self.last(piece)
+
+    def first(self, piece: Piece) -> bytes:
+        """All but what says that the choice is complete."""
         written = b""
         if piece.index not in self._begun:
             self._begun.add(piece.index)
@@ -146,6 +179,31 @@ class _Writing:
         if piece.text or piece.tokens:
             logprobs = self._logprobs(piece.tokens)
             written += self._writer.text(piece.index, piece.text, logprobs)
-        if piece.finish_reason:
-            written += self._writer.last(piece.index, piece.finish_reason)
         return written
+
+    def last(self, piece: Piece) -> bytes:
+        if not piece.finish_reason:
+            return b""
+        return self._writer.last(piece.index, piece.finish_reason)
+
+
+class _Keeping:
+    """A stream that is stored as well. Its last chunks wait until it is: whoever has seen them may
+    ask for the whole, or hang up."""
+
+    def __init__(self, prepared: Prepared, writing: _Writing, keep: Keep) -> None:
+        self._prepared = prepared
+        self._writing = writing
+        self._keep = keep
+        self._collected = Collected()
+        self._last_chunks = b""
+
+    def events(self, _request: int, piece: Piece) -> bytes:
+        self._collected.add(piece)
+        self._last_chunks += self._writing.last(piece)
+        return self._writing.first(piece)
+
+    async def finish(self, usage: TokenUsage) -> bytes:
+        pieces = self._collected.choices()
+        await self._keep(await run_in_threadpool(_reply, self._prepared, pieces, usage))
+        return self._last_chunks

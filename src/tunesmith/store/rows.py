@@ -53,7 +53,7 @@ def fetch_page(
     `after` may be any row `within`, also one that `only` leaves out. InvalidRequest if there is
     no such row.
     """
-    query = select(table).where(within, *only)
+    query = select(*(table.c[field.name] for field in fields(kind))).where(within, *only)
     if after is not None:
         last = _order_of(connection, table, within, order, after)
         ours = tuple_(*order)
