@@ -348,7 +348,11 @@ def test_an_update_that_can_not_be(
     answer = http.post(f"{CHAT}/{made}", json=body)
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
-    assert http.post(CHAT, json={"model": "tiny", "messages": HELLO, "store": True, **body})
+    if body.get("metadata"):
+        created = {"model": "tiny", "messages": HELLO, "store": True, **body}
+        refused = http.post(CHAT, json=created)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["param"], error["code"]) == (400, param, code)
     assert http.get(f"{CHAT}/{made}").json()["metadata"] == {"as": "before"}
 
 
