@@ -1,0 +1,137 @@
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.unit.store.builders import OURS, START, FixedClock, add_completion
+from tunesmith.domain import errors
+from tunesmith.domain.tenancy import Scope
+from tunesmith.store import stored_completions, tables
+from tunesmith.store.store import Store
+
+OTHERS = Scope("org-ours", "proj_other")
+
+
+def ids(store: Store, scope: Scope = OURS) -> list[str]:
+    return [one.id for one in store.stored_completions.page(scope, limit=100).items]
+
+
+def num_rows(store: Store) -> list[int]:
+    """Of completions, messages and pairs."""
+    ours = (tables.stored_completions, tables.stored_messages, tables.stored_metadata)
+    with store._database.read() as connection:
+        return [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in ours
+        ]
+
+
+def held_bytes(store: Store) -> dict[str, int]:
+    sizes = tables.stored_sizes.c
+    with store._database.read() as connection:
+        rows = connection.execute(select(sizes.project_id, sizes.size_bytes)).all()
+    return {row.project_id: row.size_bytes for row in rows}
+
+
+def test_the_oldest_make_as_much_room_as_is_needed(store: Store) -> None:
+    for name in ("a", "b", "c"):
+        assert add_completion(store, name, max_bytes=300) == 0
+    assert add_completion(store, "d", max_bytes=300) == 1
+    assert ids(store) == ["b", "c", "d"]
+    assert add_completion(store, "e", size_bytes=101, max_bytes=300) == 2
+    assert ids(store) == ["d", "e"]
+    assert add_completion(store, "f", size_bytes=300, max_bytes=300) == 2
+    assert ids(store) == ["f"]
+
+
+def test_a_project_makes_room_for_nobody_else(store: Store) -> None:
+    add_completion(store, "theirs", OTHERS)
+    for name in ("a", "b", "c"):
+        add_completion(store, name, max_bytes=200)
+    assert (ids(store), ids(store, OTHERS)) == (["b", "c"], ["theirs"])
+
+
+def test_what_never_fits_takes_nothing_away(store: Store) -> None:
+    add_completion(store, "a", max_bytes=300)
+    with pytest.raises(errors.StorageFull, match="takes 301 bytes"):
+        add_completion(store, "b", size_bytes=301, max_bytes=300)
+    assert ids(store) == ["a"]
+
+
+def test_a_lower_limit_takes_effect_in_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator may turn gigabytes into megabytes; no request pays for all of it."""
+    monkeypatch.setattr(stored_completions, "MAX_DELETED", 3)
+    for name in "abcdefgh":
+        add_completion(store, name)
+    assert add_completion(store, "i", max_bytes=200) == 3
+    assert add_completion(store, "j", max_bytes=200) == 3
+    assert add_completion(store, "k", max_bytes=200) == 3
+    assert ids(store) == ["j", "k"]
+
+
+def test_what_a_project_holds_is_counted_through_all_that_may_happen(
+    store: Store, clock: FixedClock
+) -> None:
+    soon = START + timedelta(hours=1)
+    add_completion(store, "a", size_bytes=1)
+    add_completion(store, "b", size_bytes=20, expires_at=soon)
+    add_completion(store, "c", size_bytes=300)
+    add_completion(store, "d", OTHERS, size_bytes=4000, expires_at=soon)
+    assert held_bytes(store) == {"proj_ours": 321, "proj_other": 4000}
+    store.stored_completions.delete(OURS, "a")
+    store.stored_completions.delete(OURS, "a")
+    assert held_bytes(store) == {"proj_ours": 320, "proj_other": 4000}
+    clock.advance(3600)
+    assert store.stored_completions.sweep() == 2
+    assert store.stored_completions.sweep() == 0
+    assert held_bytes(store) == {"proj_ours": 300, "proj_other": 0}
+    assert add_completion(store, "e", size_bytes=200, max_bytes=300) == 1
+    assert held_bytes(store) == {"proj_ours": 200, "proj_other": 0}
+
+
+def test_messages_and_pairs_go_with_their_completion(store: Store, clock: FixedClock) -> None:
+    pairs = {"a": "1", "b": "2"}
+    for name in ("a", "b", "c", "d"):
+        add_completion(store, name, num_messages=3, metadata=pairs)
+    add_completion(store, "e", num_messages=3, metadata=pairs, max_bytes=400)
+    assert num_rows(store) == [4, 12, 8]
+    store.stored_completions.delete(OURS, "b")
+    assert num_rows(store) == [3, 9, 6]
+    clock.advance(timedelta(days=30).total_seconds())
+    assert store.stored_completions.sweep() == 3
+    assert num_rows(store) == [0, 0, 0]
+
+
+def test_many_expire_in_several_transactions(
+    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others get their turn in between."""
+    monkeypatch.setattr(stored_completions, "MAX_DELETED", 2)
+    for name in ("a", "b", "c", "d"):
+        add_completion(store, name)
+    clock.advance(timedelta(days=30).total_seconds())
+    assert store.stored_completions.sweep() == 4
+
+
+def test_a_page_ends_where_it_would_be_too_much_for_an_answer(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader goes on from there as from any other page."""
+    monkeypatch.setattr(stored_completions, "MAX_PAGE_BYTES", 250)
+    for name, size in {"a": 100, "b": 100, "c": 100, "d": 900, "e": 1}.items():
+        add_completion(store, name, size_bytes=size)
+    pages, after = [], None
+    while True:
+        page = store.stored_completions.page(OURS, limit=4, after=after)
+        pages.append("".join(one.id for one in page.items))
+        after = page.items[-1].id
+        if not page.has_more:
+            break
+    assert pages == ["ab", "c", "d", "e"]
+
+
+def test_pairs_of_another_project_match_nothing(store: Store) -> None:
+    add_completion(store, "ours", metadata={"a": "1"})
+    add_completion(store, "theirs", OTHERS, metadata={"a": "1"})
+    page = store.stored_completions.page(OTHERS, limit=10, metadata={"a": "1"})
+    assert [one.id for one in page.items] == ["theirs"]
