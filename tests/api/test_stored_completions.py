@@ -392,7 +392,7 @@ def test_a_project_s_oldest_make_room_for_its_newest(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    limits = replace(LIMITS, max_stored_bytes=8000)  # about ten of these
+    limits = replace(LIMITS, max_stored_bytes=15_000)  # about ten of these
     with live_api(base_folder, tmp_path, engine.url, limits=limits) as api:
         own = client_of(api, KEY, transport)
         other = client_of(api, api.new_key("elsewhere"), transport)
@@ -415,7 +415,7 @@ def test_what_is_too_large_to_be_stored_is_answered_all_the_same(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    limits = replace(LIMITS, max_stored_bytes=2000)
+    limits = replace(LIMITS, max_stored_bytes=3000)
     with live_api(base_folder, tmp_path, engine.url, limits=limits) as api:
         own = client_of(api, KEY, transport)
         kept = say(own).id

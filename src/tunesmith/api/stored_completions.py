@@ -78,7 +78,7 @@ def update_chat_completion(
 ) -> Response:
     """The metadata, all of it: pairs that aren't sent again are gone."""
     completion = services.store.stored_completions.set_metadata(
-        caller.scope, completion_id, body.metadata or {}
+        caller.scope, completion_id, body.metadata or {}, services.limits.max_stored_bytes
     )
     if completion is None:
         raise _not_found(completion_id)

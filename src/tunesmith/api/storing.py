@@ -12,7 +12,11 @@ from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.api.context import Services
 from tunesmith.domain import errors
-from tunesmith.domain.stored_completions import StoredCompletion
+from tunesmith.domain.stored_completions import (
+    StoredCompletion,
+    size_of_pairs,
+    size_of_texts,
+)
 from tunesmith.domain.tenancy import Caller
 from tunesmith.wire.chat import ChatRequest
 from tunesmith.wire.chat_replies import ChatReply
@@ -42,6 +46,7 @@ def _store(
     content = to_stored_reply(request, reply, request_id)
     messages = to_stored_messages(reply.id, request.messages)
     texts = [content, *(message.content for message in messages)]
+    metadata = request.metadata or {}
     now = services.clock()
     completion = StoredCompletion(
         id=reply.id,
@@ -50,8 +55,8 @@ def _store(
         created_at=now,
         expires_at=now + services.limits.completions_stored_for,
         model=reply.model,
-        metadata=request.metadata or {},
-        size_bytes=sum(len(text.encode()) for text in texts),
+        metadata=metadata,
+        size_bytes=size_of_texts(texts) + size_of_pairs(metadata),
         reply=content,
     )
     try:

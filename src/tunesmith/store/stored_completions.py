@@ -7,7 +7,7 @@ own that go with it. A page is cut short where its completions would be too much
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from tunesmith.domain import errors
 from tunesmith.domain.pages import Page
-from tunesmith.domain.stored_completions import StoredCompletion, StoredMessage
+from tunesmith.domain.stored_completions import StoredCompletion, StoredMessage, size_of_pairs
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
 from tunesmith.store.database import Clock, Database
@@ -60,7 +60,7 @@ class StoredCompletions:
             connection.execute(insert(COMPLETIONS).values(to_row(completion)))
             _count(connection, scope, completion.size_bytes)
             connection.execute(insert(MESSAGES), [to_row(message) for message in messages])
-            _write_pairs(connection, completion, completion.metadata)
+            _write_pairs(connection, completion)
         return num_gone
 
     def find(self, scope: Scope, id: str) -> StoredCompletion | None:
@@ -129,20 +129,24 @@ class StoredCompletions:
         return None
 
     def set_metadata(
-        self, scope: Scope, id: str, metadata: Mapping[str, str]
+        self, scope: Scope, id: str, metadata: Mapping[str, str], max_bytes: int
     ) -> StoredCompletion | None:
-        """The completion with these pairs in place of its own; None if there is no such one."""
-        changed = (
-            update(COMPLETIONS)
-            .where(self._is(scope, id))
-            .values(metadata=metadata)
-            .returning(COMPLETIONS)
-        )
+        """The completion with these pairs in place of its own; None if there is no such one. Others
+        make room for larger pairs as they do for a new completion."""
+        this = select(COMPLETIONS).where(self._is(scope, id)).with_for_update()
         with self._database.write() as connection:
-            completion = _found(connection, changed)
-            if completion is not None:
-                _write_pairs(connection, completion, metadata)
-        return completion
+            before = _found(connection, this)
+            if before is None:
+                return None
+            more = size_of_pairs(metadata) - size_of_pairs(before.metadata)
+            excess = _held_bytes(connection, scope) + more - max_bytes
+            _delete_oldest(connection, scope, excess, but=id)
+            _count(connection, scope, more)
+            after = replace(before, metadata=metadata, size_bytes=before.size_bytes + more)
+            changed = {"metadata": after.metadata, "size_bytes": after.size_bytes}
+            connection.execute(update(COMPLETIONS).where(COMPLETIONS.c.id == id).values(changed))
+            _write_pairs(connection, after)
+        return after
 
     def delete(self, scope: Scope, id: str) -> bool:
         """False if there is no such completion."""
@@ -203,17 +207,15 @@ def _has_pair(scope: Scope, key: str, value: str) -> ColumnElement[bool]:
     )
 
 
-def _write_pairs(
-    connection: Connection, completion: StoredCompletion, metadata: Mapping[str, str]
-) -> None:
-    """In place of those that it has."""
+def _write_pairs(connection: Connection, completion: StoredCompletion) -> None:
+    """In place of those that are there."""
     ours = COMPLETIONS.c
     found = select(ours.position).where(ours.id == completion.id)
     position = connection.execute(found).scalar_one()
     connection.execute(delete(PAIRS).where(PAIRS.c.position == position))
     same = {"position": position, "project_id": completion.project_id}
-    if metadata:
-        rows = [{**same, "key": key, "value": value} for key, value in metadata.items()]
+    rows = [{**same, "key": key, "value": value} for key, value in completion.metadata.items()]
+    if rows:
         connection.execute(insert(PAIRS), rows)
 
 
@@ -250,13 +252,16 @@ def _delete(connection: Connection, which: ColumnElement[bool]) -> list[int]:
     return [row.size_bytes for row in rows]
 
 
-def _delete_oldest(connection: Connection, scope: Scope, num_bytes: int) -> int:
-    """Makes room for so many bytes; gives back how many completions that took. What is more than
-    one transaction may delete is left to the next ones."""
+def _delete_oldest(connection: Connection, scope: Scope, num_bytes: int, but: str = "") -> int:
+    """Makes room for so many bytes, `but` for one completion; gives back how many completions that
+    took. What is more than one transaction may delete is left to the next ones."""
     ours = COMPLETIONS.c
-    oldest = select(func.min(ours.position)).where(in_scope(COMPLETIONS, scope)).scalar_subquery()
+    others = select(func.min(ours.position)).where(in_scope(COMPLETIONS, scope), ours.id != but)
     num_gone = 0
     while num_bytes > 0 and num_gone < MAX_DELETED:
-        num_bytes -= sum(_delete(connection, ours.position == oldest))
+        sizes = _delete(connection, ours.position == others.scalar_subquery())
+        if not sizes:
+            break
+        num_bytes -= sizes[0]
         num_gone += 1
     return num_gone

@@ -56,7 +56,7 @@ QUERIES: dict[str, Callable[[Store, Scope], object]] = {
         scope, ANSWER, limit=10
     ),
     "stored_completions.set_metadata": lambda store, scope: store.stored_completions.set_metadata(
-        scope, ANSWER, {"a": "b"}
+        scope, ANSWER, {"a": "b"}, 10_000
     ),
     "stored_completions.delete": lambda store, scope: store.stored_completions.delete(
         scope, ANSWER

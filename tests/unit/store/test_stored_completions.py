@@ -1,10 +1,19 @@
+import json
 from datetime import timedelta
+from math import prod
 
 import pytest
 from sqlalchemy import func, select
 
-from tests.unit.store.builders import OURS, START, FixedClock, add_completion
+from tests.unit.store.builders import OURS, START, FixedClock, a_completion, add_completion
 from tunesmith.domain import errors
+from tunesmith.domain.stored_completions import (
+    COPIES_OF_PAIRS,
+    ROW_BYTES,
+    StoredMessage,
+    size_of_pairs,
+    size_of_texts,
+)
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import stored_completions, tables
 from tunesmith.store.store import Store
@@ -87,6 +96,56 @@ def test_what_a_project_holds_is_counted_through_all_that_may_happen(
     assert held_bytes(store) == {"proj_ours": 300, "proj_other": 0}
     assert add_completion(store, "e", size_bytes=200, max_bytes=300) == 1
     assert held_bytes(store) == {"proj_ours": 200, "proj_other": 0}
+
+
+def test_larger_pairs_are_counted_and_others_make_room_for_them(store: Store) -> None:
+    for name in ("a", "b", "c"):
+        add_completion(store, name, size_bytes=1000)
+
+    def set_metadata(id: str, value: str, max_bytes: int) -> None:
+        store.stored_completions.set_metadata(OURS, id, {"k": value}, max_bytes)
+
+    set_metadata("a", "v" * 99, 4000)
+    assert held_bytes(store) == {"proj_ours": 3000 + ROW_BYTES + COPIES_OF_PAIRS * 100}
+    set_metadata("a", "v" * 9, 4000)
+    assert held_bytes(store) == {"proj_ours": 3000 + ROW_BYTES + COPIES_OF_PAIRS * 10}
+    set_metadata("a", "v" * 99, 3500)
+    assert ids(store) == ["a", "c"], "the oldest but itself"
+    set_metadata("a", "v", 1)
+    assert ids(store) == ["a"]
+    assert held_bytes(store) == {"proj_ours": 1000 + ROW_BYTES + COPIES_OF_PAIRS * 2}
+    store.stored_completions.set_metadata(OURS, "a", {}, 1000)
+    assert held_bytes(store) == {"proj_ours": 1000}
+
+
+@pytest.mark.parametrize(
+    ("num_messages", "text", "pairs"),
+    [
+        (1, "x" * 500, {}),
+        (50, "", {}),
+        (4, "\u4e2d" * 2000, {}),
+        (1, "", {f"{n:064}": "\U0001f600" * 512 for n in range(16)}),
+    ],
+)
+def test_sizes_are_near_what_the_database_takes(
+    store: Store, num_messages: int, text: str, pairs: dict[str, str]
+) -> None:
+    """Or a limit in bytes would be none."""
+    texts = [json.dumps({"a": text}, ensure_ascii=False)] * (1 + num_messages)
+    size = size_of_texts(texts) + size_of_pairs(pairs)
+
+    def taken() -> int:
+        with store._database.read() as connection:
+            pragmas = [f"PRAGMA {name}" for name in ("page_count", "page_size")]
+            return prod(connection.exec_driver_sql(one).scalar_one() for one in pragmas)
+
+    before, num = taken(), 100
+    for number in range(num):
+        id = f"chatcmpl-{number:029}"
+        completion = a_completion(id, reply=texts[0], metadata=pairs, size_bytes=size)
+        messages = [StoredMessage(f"{id}-{n}", id, n, texts[0]) for n in range(num_messages)]
+        store.stored_completions.add(completion, messages, 10**9)
+    assert taken() - before == pytest.approx(num * size, rel=0.5)
 
 
 def test_messages_and_pairs_go_with_their_completion(store: Store, clock: FixedClock) -> None:
