@@ -297,6 +297,8 @@ def test_a_key_of_another_project_finds_nothing(own: OpenAI, stranger: OpenAI) -
         ("?after=%00", 400, "after"),
         ("?after=x'%20OR%20'1'='1", 400, "after"),
         ("?metadata=x", 400, "metadata"),
+        ("?" + "&".join(f"metadata[{n}]=" for n in range(17)), 400, "metadata"),
+        ("?" + "&".join(f"metadata[{n}]=" for n in range(500)), 400, "metadata"),
         ("/chatcmpl-none", 404, "completion_id"),
         ("/%00", 404, "completion_id"),
         ("/%F0%9F%98%80", 404, "completion_id"),
@@ -361,6 +363,13 @@ def test_metadata_may_be_as_large_as_it_may(own: OpenAI) -> None:
     made = say(own, metadata=largest).id
     assert own.chat.completions.retrieve(made).to_dict()["metadata"] == largest
     assert ids(own, metadata={"0" * 63 + "7": "\U0001f600" * 512}) == [made]
+
+
+def test_a_filter_may_name_all_pairs_that_there_may_be(own: OpenAI) -> None:
+    pairs = {str(number): "" for number in range(16)}
+    made = say(own, metadata=pairs).id
+    say(own, metadata={**pairs, "7": "another"})
+    assert ids(own, metadata=pairs) == [made]
 
 
 def test_a_completion_expires(

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from tunesmith.domain import errors
 
+MAX_PAIRS = 16  # of any object; a query of hundreds would be more than a database takes
 PREFIX, SUFFIX = "metadata[", "]"
 
 METADATA_FILTER = {
@@ -32,6 +33,12 @@ def metadata_filter(request: Request) -> tuple[Mapping[str, str] | None, bool]:
         raise errors.InvalidRequest(
             "Invalid 'metadata': filter by pairs, as in metadata[key]=value, or by metadata=null "
             "for what has no metadata.",
+            param="metadata",
+        )
+    if len(pairs) > MAX_PAIRS:
+        raise errors.InvalidRequest(
+            f"Invalid 'metadata': nothing has more than {MAX_PAIRS} pairs, so a filter has no more "
+            "either.",
             param="metadata",
         )
     return pairs or None, plain == "null"
