@@ -18,6 +18,18 @@ from tunesmith.wire.chat_messages import ChatMessage, text_of
 from tunesmith.wire.chat_replies import ChatReply
 from tunesmith.wire.generation import Json
 
+# What is told of the request, by the names that it has there.
+UNLESS_ASKED: Json = {
+    "seed": None,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "response_format": None,
+    "tools": None,
+    "tool_choice": None,
+}
+
 
 class UpdateCompletionRequest(Request):
     metadata: Metadata | None  # null: none
@@ -62,19 +74,14 @@ class StoredMessageListReply(IdentifiedListReply[StoredMessageReply]):
 
 
 def to_stored_reply(request: ChatRequest, reply: ChatReply, request_id: str) -> str:
-    asked = request.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    asked = request.model_dump(
+        mode="json", by_alias=True, include=set(UNLESS_ASKED), exclude_none=True, exclude_unset=True
+    )
     stored = StoredCompletionReply(
         **dict(reply),
+        **{**UNLESS_ASKED, **asked},
         request_id=request_id,
         input_user=request.user,
-        seed=request.seed,
-        temperature=asked.get("temperature", 1.0),
-        top_p=asked.get("top_p", 1.0),
-        presence_penalty=asked.get("presence_penalty", 0.0),
-        frequency_penalty=asked.get("frequency_penalty", 0.0),
-        response_format=asked.get("response_format"),
-        tools=asked.get("tools"),
-        tool_choice=asked.get("tool_choice"),
         metadata={},
     )
     return stored.model_dump_json(exclude={"metadata"})
