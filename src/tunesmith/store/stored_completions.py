@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    FromClause,
     and_,
     delete,
     exists,
@@ -80,7 +81,8 @@ class StoredCompletions:
     ) -> Page[StoredCompletion]:
         """Oldest first unless told otherwise; all pairs of `metadata` must match. InvalidRequest
         if `after` is none of this scope's."""
-        only = [_has_pair(scope, key, value) for key, value in (metadata or {}).items()]
+        pairs = {PAIRS.alias(): pair for pair in (metadata or {}).items()}
+        only = [_is_pair(row, scope, *pair) for row, pair in pairs.items()]
         if without_metadata:
             only.append(~exists().where(PAIRS.c.position == COMPLETIONS.c.position))
         if model is not None:
@@ -95,6 +97,7 @@ class StoredCompletions:
                 limit=limit,
                 after=after,
                 only=only,
+                along=[row.c.position for row in pairs][:1],
                 is_ascending=is_ascending,
             )
             ids = _within(MAX_PAGE_BYTES, sizes.items)
@@ -196,9 +199,10 @@ def _found(connection: Connection, query: Executable) -> StoredCompletion | None
     return from_row(StoredCompletion, row) if row else None
 
 
-def _has_pair(scope: Scope, key: str, value: str) -> ColumnElement[bool]:
-    """As a join: SQLite then walks along the pair's index, or along the list, as it sees fit."""
-    ours = PAIRS.alias().c
+def _is_pair(pairs: FromClause, scope: Scope, key: str, value: str) -> ColumnElement[bool]:
+    """Joins the completion's row of this pair. A list then goes along the pair's index: of 200,000
+    completions, all or one with a pair, a page took 1 ms, and by subqueries 1 s."""
+    ours = pairs.c
     return and_(
         ours.position == COMPLETIONS.c.position,
         ours.project_id == scope.project_id,

@@ -194,3 +194,31 @@ def test_pairs_of_another_project_match_nothing(store: Store) -> None:
     add_completion(store, "theirs", OTHERS, metadata={"a": "1"})
     page = store.stored_completions.page(OTHERS, limit=10, metadata={"a": "1"})
     assert [one.id for one in page.items] == ["theirs"]
+
+
+@pytest.mark.parametrize("is_ascending", [True, False])
+def test_pages_of_a_filter_are_the_filtered_list(store: Store, is_ascending: bool) -> None:
+    """They are read along an index of pairs, and still begin after any completion of the list."""
+    for number in range(12):
+        metadata = {"a": str(number % 2), "b": str(number % 3)}
+        add_completion(store, str(number), metadata=metadata, max_bytes=10**6)
+    for metadata in ({"a": "1"}, {"b": "2"}, {"a": "1", "b": "2"}):
+        every = [
+            str(number)
+            for number in range(12)
+            if {"a": str(number % 2), "b": str(number % 3)}.items() >= metadata.items()
+        ]
+        expected = every if is_ascending else every[::-1]
+        start = "0" if is_ascending else "11"
+        found, after, has_more = [], None, True
+        while has_more:
+            page = store.stored_completions.page(
+                OURS, limit=2, after=after, metadata=metadata, is_ascending=is_ascending
+            )
+            found += [one.id for one in page.items]
+            after, has_more = found[-1], page.has_more
+        assert found == expected
+        rest = store.stored_completions.page(
+            OURS, limit=12, after=start, metadata=metadata, is_ascending=is_ascending
+        )
+        assert [one.id for one in rest.items] == [id for id in expected if id != start]
