@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("service", "training", "data", "prefix_cache")
+NAMES = ("service", "training", "data", "prefix_cache", "fairness")
 RESULTS = Path(__file__).parent / "results"
 
 

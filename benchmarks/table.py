@@ -23,6 +23,7 @@ def main() -> None:
         "training": training_table,
         "data": data_table,
         "prefix_cache": prefix_cache_table,
+        "fairness": fairness_table,
     }
     tables = "\n\n".join(table() for name, table in made.items() if result_file(name).exists())
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
@@ -80,6 +81,17 @@ def prefix_cache_table() -> str:
     ]
     heading = "| tokens in the prompt | its beginning is new | is in the cache | ratio |"
     return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", *rows])
+
+
+def fairness_table() -> str:
+    record = read("fairness")
+    ours = record["result"]
+    row = (
+        f"| {ours['alone_ms']:.0f} ms | {ours['flooded_ms']:.0f} ms | **{ours['ratio']:.1f}** "
+        f"| {ours['worst_flooded_ms']:.0f} ms |"
+    )
+    heading = "| a small chat alone | while another floods | ratio | the longest |"
+    return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", row])
 
 
 def read(name: str) -> dict[str, Any]:

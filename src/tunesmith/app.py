@@ -17,6 +17,7 @@ from pathlib import Path
 from tunesmith.catalog import read_catalog, source_of
 from tunesmith.disk import sync
 from tunesmith.domain.ids import Ids
+from tunesmith.domain.tenancy import RateLimits
 from tunesmith.modeling.downloads import Downloads
 from tunesmith.settings import Settings
 from tunesmith.store.store import Store, open_store
@@ -38,7 +39,10 @@ def now() -> datetime:
 
 def open_data(settings: Settings) -> closing[Store]:
     """The store of the data folder, up to date; closed at the end of a `with` block."""
-    return closing(open_store(settings.data_dir, ids=IDS, clock=now))
+    store = open_store(
+        settings.data_dir, ids=IDS, clock=now, max_active_jobs=settings.max_active_jobs
+    )
+    return closing(store)
 
 
 def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[str, str]) -> None:
@@ -49,6 +53,7 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     from tunesmith.api.app import create_api
     from tunesmith.api.context import ApiLimits, Services
     from tunesmith.api.engines import EngineClient
+    from tunesmith.api.rate_limits import Rates
     from tunesmith.api.report_desk import ReportDesk
     from tunesmith.api.serving import ModelDirectory
     from tunesmith.api.transport import ConnectionLimits, ServerConfig
@@ -83,7 +88,8 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         _bootstrap(store, settings)
         reports_folder = (settings.data_dir / REPORTS_FOLDER).absolute()
         reports = ReportDesk(reports_folder, store.blobs, settings.report_timeout_s)
-        api = create_api(Services(store, catalog, models, reports, IDS, now, limits))
+        rates = Rates(RateLimits(settings.requests_per_minute, settings.tokens_per_minute))
+        api = create_api(Services(store, catalog, models, reports, IDS, now, limits, rates))
         # Before uvicorn listens to these two, and again after it has stopped by one of them.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))

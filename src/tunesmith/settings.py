@@ -90,6 +90,21 @@ class Settings:
     keep_alive_s: float = _setting(
         30.0, "Seconds that a connection may be idle between two requests.", minimum=0
     )
+    requests_per_minute: int | None = _setting(
+        None,
+        "Requests a minute of a key that has no limit of its own. Unset: no limit.",
+        minimum=1,
+    )
+    tokens_per_minute: int | None = _setting(
+        None,
+        "Tokens a minute of a key that has no limit of its own. Unset: no limit.",
+        minimum=1,
+    )
+    max_active_jobs: int | None = _setting(
+        None,
+        "Jobs of an organisation on one base model that may wait or run. Unset: no limit.",
+        minimum=1,
+    )
     result_file_format: str = _setting(
         "csv",
         "Content of result files: csv, or base64 as the hosted service sends since 2024. "

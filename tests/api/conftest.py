@@ -26,9 +26,11 @@ from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.api.app import create_api
 from tunesmith.api.context import ApiLimits, Services
 from tunesmith.api.engines import EngineClient
+from tunesmith.api.rate_limits import Rates
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
+from tunesmith.domain.examples import Format
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.models import BaseModel, Catalog, Mode
 from tunesmith.domain.tenancy import Caller
@@ -71,8 +73,8 @@ class LiveApi:
     data_dir: Path
     server: uvicorn.Server
 
-    def new_key(self, organization: str, project: str = "default") -> str:
-        return self.store.tenants.create_key(organization, project, is_admin=False)
+    def new_key(self, organization: str, project: str = "default", is_admin: bool = False) -> str:
+        return self.store.tenants.create_key(organization, project, is_admin)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ def live_api(
     limits: ApiLimits = LIMITS,
     grace_s: int = 2,
     clock: Callable[[], datetime] = now,
+    rates: Rates | None = None,
+    max_active_jobs: int | None = None,
 ) -> Iterator[LiveApi]:
     """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none."""
     source = str(base_folder)
@@ -141,7 +145,12 @@ def live_api(
             BaseModel("short", source, inference_context=SHORT_CONTEXT),
             BaseModel("chat-only", source, routes=(Mode.CHAT,)),
             BaseModel("curie", source),
-            BaseModel("text-only", source, routes=(Mode.COMPLETIONS,)),
+            BaseModel(
+                "text-only",
+                source,
+                routes=(Mode.COMPLETIONS,),
+                formats=(Format.COMPLETIONS,),
+            ),
             *more_bases,
             *unserved_bases,
         ]
@@ -151,10 +160,12 @@ def live_api(
     unserved = {base.source for base in unserved_bases}
     engines = {source: client for source in catalog.sources() if source not in unserved}
     models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
-    with closing(open_store(data_dir, ids=IDS, clock=clock)) as store, closing(listening()) as own:
+    opened = open_store(data_dir, ids=IDS, clock=clock, max_active_jobs=max_active_jobs)
+    with closing(opened) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
-        app = create_api(Services(store, catalog, models, reports, IDS, clock, limits))
+        services = Services(store, catalog, models, reports, IDS, clock, limits, rates or Rates())
+        app = create_api(services)
         with serving_api(app, own, connections, grace_s) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)
 

@@ -222,6 +222,27 @@ def tuned(api: LiveApi, base_folder: Path, seed: int, num_checkpoints: int = 1) 
     return succeeded(api, job.id, ids)
 
 
+def callable_model(api: LiveApi, name: str | None = None) -> TunedModel:
+    """A model without weights, of a job that still trains: for tests that only ask whether it is
+    there."""
+    job = new_job(api)
+    api.store.jobs.create(job, [])
+    adapter_id = IDS.adapter()
+    tuned = TunedModel(
+        name=name or f"ft:tiny:local::{adapter_id}",
+        organization_id=job.organization_id,
+        project_id=job.project_id,
+        base_model=job.base_model,
+        adapter_id=adapter_id,
+        job_id=job.id,
+        created_at=now(),
+    )
+    checkpoint = Checkpoint(IDS.checkpoint(), job.id, now(), 1, tuned.name, adapter_id, metrics(1))
+    lease = started(api, job.id)
+    api.store.jobs.add_checkpoint(lease, checkpoint, tuned, keep=1)
+    return tuned
+
+
 def new_job(api: LiveApi) -> Job:
     """A job as the API would create it, not stored yet."""
     file_id = upload(api)

@@ -129,16 +129,21 @@ def test_projects_of_one_organization_see_only_their_own(
         other.files.retrieve(file.id)
 
 
-def test_answers_carry_openai_s_headers(http: httpx2.Client) -> None:
+def test_answers_carry_openai_s_headers(api: LiveApi, http: httpx2.Client) -> None:
     first, second = (http.get("/v1/models").headers for _ in range(2))
     assert first["x-request-id"] != second["x-request-id"]
     assert first["openai-organization"] == "local"
+    assert first["openai-project"] == api.caller.project.id
+    assert first["cache-control"] == "no-cache, must-revalidate"
+    assert first["x-content-type-options"] == "nosniff"
     assert int(first["openai-processing-ms"]) >= 0
+    assert "openai-model" not in first
 
 
 def test_a_stream_carries_them_too(http: httpx2.Client) -> None:
     body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "stream": True}
     headers = http.post("/v1/chat/completions", json=body | {"max_tokens": 1}).headers
+    assert headers["openai-model"] == "tiny"
     assert headers["content-type"].startswith("text/event-stream")
     assert headers["x-request-id"].startswith("req_")
     assert headers["openai-organization"] == "local"

@@ -191,7 +191,7 @@ def test_a_stream_s_headers_keep_proxies_from_holding_it_back(http: httpx2.Clien
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, "stream": True}
     with http.stream("POST", "/v1/chat/completions", json=body) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["cache-control"] == "no-cache, must-revalidate"
         assert answer.headers["x-accel-buffering"] == "no"
         answer.read()
 

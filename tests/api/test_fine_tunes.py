@@ -39,6 +39,11 @@ def own(api: LiveApi, transport: CheckedTransport) -> Iterator[httpx2.Client]:
         yield client
 
 
+def upload_by(client: httpx2.Client) -> str:
+    form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a", b"{}")}}
+    return str(client.post("/v1/files", **form).json()["id"])
+
+
 def create(client: httpx2.Client, **fields: Any) -> Any:
     answer = client.post(FINE_TUNES, json=fields)
     assert answer.status_code == 200, answer.text
@@ -470,8 +475,7 @@ def test_a_deleted_file_is_left_out(http: httpx2.Client, ft: Any) -> None:
 def test_the_list_is_oldest_first_of_both_eras_and_without_events(
     own: httpx2.Client,
 ) -> None:
-    form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("a", b"{}")}}
-    file_id = own.post("/v1/files", **form).json()["id"]
+    file_id = upload_by(own)
     ids = []
     for number in range(4):
         if number % 2:
@@ -619,6 +623,15 @@ def test_both_apis_cancel_by_both_ids(http: httpx2.Client, ft: Any, path: str, p
     answer = http.post(f"{path}/{prefix}{ft['id'].removeprefix('ft-')}/cancel")
     assert answer.json()["status"] == "cancelled"
     assert get(http, ft["id"])["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("prefix", ["ft-", "ftjob-"])
+def test_today_s_list_goes_on_after_either_id(own: httpx2.Client, prefix: str) -> None:
+    file_id = upload_by(own)
+    older, newer = (create(own, training_file=file_id) for _ in range(2))
+    after = prefix + newer["id"].removeprefix("ft-")
+    (job,) = own.get(JOBS, params={"after": after}).json()["data"]
+    assert job["id"] == job_id_of(older)
 
 
 def test_the_old_library_s_questions_get_json(http: httpx2.Client, ft: Any) -> None:

@@ -7,10 +7,12 @@ caller without a key, and 4xx for what the document forbids.
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from openai import OpenAI
 
+from tests.api import histories
 from tests.api.conftest import LiveApi, client_of
 from tests.contract.checker import CheckedTransport
 from tunesmith.domain.eras import fine_tune_id_of
@@ -37,6 +39,7 @@ jobs = {{ values = {jobs} }}
 fine_tunes = {{ values = {fine_tunes} }}
 models = {{ values = ["tiny", "gpt-4o-mini"] }}
 completions = {{ values = {completions} }}
+tuned = {{ values = {tuned} }}
 
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "413"]  # by default not 413: a list may be long
@@ -47,6 +50,7 @@ expected-statuses = ["400", "401", "403", "404", "413"]  # by default not 413: a
 "path.job_id" = {{ dictionary = "jobs", probability = 0.5 }}
 "path.fine_tune_id" = {{ dictionary = "fine_tunes", probability = 0.5 }}
 "path.completion_id" = {{ dictionary = "completions", probability = 0.5 }}
+"path.fine_tuned_model_checkpoint" = {{ dictionary = "tuned", probability = 0.5 }}
 "path.name" = {{ dictionary = "models", probability = 0.5 }}
 "body.model" = {{ dictionary = "models", probability = 0.9 }}
 "body.training_file" = {{ dictionary = "files", probability = 0.9 }}
@@ -59,9 +63,12 @@ def test_made_up_requests_get_the_answers_that_the_document_promises(
 ) -> None:
     """Half of the ids lead somewhere, else no request would get past the search for its object.
     No trainer runs here and completions are short, so what is created costs nothing."""
-    key = api.new_key("fuzz")
+    key = api.new_key("fuzz", is_admin=True)
+    caller = api.store.tenants.find_caller(key)
+    assert caller is not None
+    tuned = histories.callable_model(replace(api, caller=caller))
     config = tmp_path / "schemathesis.toml"
-    config.write_text(config_for(client_of(api, key, transport)))
+    config.write_text(config_for(client_of(api, key, transport), tuned.name))
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         *("--config-file", str(config)),
@@ -77,7 +84,7 @@ def test_made_up_requests_get_the_answers_that_the_document_promises(
     assert " passed" in found.stdout
 
 
-def config_for(client: OpenAI) -> str:
+def config_for(client: OpenAI, tuned: str) -> str:
     """Ids of all that the key may see, among the values that are tried."""
     files = [
         client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune").id
@@ -105,5 +112,10 @@ def config_for(client: OpenAI) -> str:
         for _ in range(NUM_FILES)
     ]
     return CONFIG.format(
-        files=files, uploads=uploads, jobs=jobs, fine_tunes=fine_tunes, completions=completions
+        files=files,
+        uploads=uploads,
+        jobs=jobs,
+        fine_tunes=fine_tunes,
+        tuned=[tuned],
+        completions=completions,
     )

@@ -20,7 +20,8 @@ from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.datasets.render import Renderer
 from tunesmith.domain.chat import Conversation, Message, Role
-from tunesmith.domain.models import BaseModel, Catalog, Mode, Prices
+from tunesmith.domain.examples import Format
+from tunesmith.domain.models import BaseModel, Catalog, Prices
 
 
 def example(question: str, answer: str = "Yes.", **keys: Any) -> dict[str, Any]:
@@ -123,6 +124,29 @@ def test_prompts_and_completions_are_reported_too(client: OpenAI, http: httpx2.C
     lines = [{"prompt": f"{n} ->", "completion": f" {n + 1}\n"} for n in range(10)]
     told = report(http, upload(client, lines))
     assert (told["format"], told["is_usable"], told["num_examples"]) == ("completions", True, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "is_usable"), [("gpt-4o-mini", True), ("text-only", False)], ids=["chat", "text"]
+)
+def test_preferences_are_for_models_that_take_conversations(
+    client: OpenAI, http: httpx2.Client, model: str, is_usable: bool
+) -> None:
+    """For the others there is no method that would train on them."""
+    answers = [{"role": "assistant", "content": text} for text in ("Yes.", "No.")]
+    lines = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"Is {n} a number?"}]},
+            "preferred_output": answers[:1],
+            "non_preferred_output": answers[1:],
+        }
+        for n in range(10)
+    ]
+    told = report(http, upload(client, lines), model)
+    assert (told["format"], told["is_usable"]) == ("preferences", is_usable)
+    if not is_usable:
+        (problem,) = told["problems"]
+        assert problem["text"].endswith('is missing key "prompt".')
 
 
 def test_repetition_and_examples_without_weight_are_warned_of(
@@ -246,8 +270,8 @@ def test_a_model_that_takes_one_format_refuses_the_other(
     chat = upload(client, GOOD)
     pairs = upload(client, [{"prompt": "a", "completion": "b"}] * 10)
     for only, file_id, text in [
-        (Mode.CHAT, pairs, "Input file is in the prompt-completion format, but"),
-        (Mode.COMPLETIONS, chat, "Input file is in the chat format, but"),
+        (Format.CHAT, pairs, "Input file is in the prompt-completion format, but"),
+        (Format.COMPLETIONS, chat, "Input file is in the chat format, but"),
     ]:
         base = BaseModel(f"only-{only}", str(base_folder), formats=(only,))
         app, _ = desk_api(api, data_dir, base)

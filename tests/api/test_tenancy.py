@@ -25,6 +25,7 @@ from tunesmith.domain.eras import fine_tune_id_of
 
 FILES, JOBS, MODELS = "/v1/files", "/v1/fine_tuning/jobs", "/v1/models"
 FINE_TUNES = "/v1/fine-tunes"
+CHECKPOINTS = "/v1/fine_tuning/checkpoints"
 CHAT, COMPLETIONS, UPLOADS = "/v1/chat/completions", "/v1/completions", "/v1/uploads"
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
 PART = {"files": {"data": ("part", b"a")}}
@@ -49,6 +50,8 @@ class Named:
     message_id: str
     model: str
     checkpoint_model: str
+    permission_id: str
+    project_id: str
 
     @property
     def fine_tune_id(self) -> str:
@@ -87,6 +90,10 @@ def fine_tune(**fields: Any) -> Sent:
 
 def completion(upload_id: str, part_id: str) -> Sent:
     return Sent("POST", f"{UPLOADS}/{upload_id}/complete", {"part_ids": [part_id]})
+
+
+def permissions(named: Named, rest: str = "") -> str:
+    return f"{CHECKPOINTS}/{named.model}/permissions{rest}"
 
 
 # Route → requests that name objects. None of them, where a route takes no id of anything.
@@ -169,6 +176,17 @@ PROBES: Mapping[tuple[str, str], Sequence[Probe]] = {
         lambda named: Sent("DELETE", f"{FINE_TUNES}/{named.model}"),
         lambda named: Sent("DELETE", f"{FINE_TUNES}/{named.checkpoint_model}"),
     ],
+    ("POST", CHECKPOINTS + "/{fine_tuned_model_checkpoint}/permissions"): [
+        lambda named: Sent("POST", permissions(named), {"project_ids": [named.project_id]}),
+    ],
+    ("GET", CHECKPOINTS + "/{fine_tuned_model_checkpoint}/permissions"): [
+        lambda named: Sent("GET", permissions(named)),
+        lambda named: Sent("GET", permissions(named, f"?after={named.permission_id}")),
+        lambda named: Sent("GET", permissions(named, f"?project_id={named.project_id}")),
+    ],
+    ("DELETE", CHECKPOINTS + "/{fine_tuned_model_checkpoint}/permissions/{permission_id}"): [
+        lambda named: Sent("DELETE", permissions(named, f"/{named.permission_id}")),
+    ],
     ("GET", MODELS): [],
     ("GET", MODELS + "/{name}"): [
         lambda named: Sent("GET", f"{MODELS}/{named.model}"),
@@ -225,6 +243,8 @@ NOBODY_S = Named(
     message_id="chatcmpl-00000000000000000000000000000-0",
     model="ft:tiny:local::00000000",
     checkpoint_model="ft:tiny:local::00000000:ckpt-step-1",
+    permission_id="cp_000000000000000000000000",
+    project_id="proj_000000000000000000000000",
 )
 
 
@@ -236,7 +256,8 @@ def operations(api: LiveApi) -> dict[tuple[str, str], Any]:
 @pytest.fixture
 def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
     """A finished job with all that it leaves behind, one each that waits, trains and is paused,
-    an upload that is complete but for the word, an answer that is stored."""
+    an upload that is complete but for the word, an answer that is stored, and the model lent to a
+    third project."""
     last = histories.tuned(api, base_folder, seed=1, num_checkpoints=2)[-1]
     done = api.store.jobs.find(api.caller.scope, last.job_id)
     assert done is not None
@@ -253,6 +274,8 @@ def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
     completion_id = http.post(CHAT, json=stored).json()["id"]
     checkpoint = api.store.checkpoints.page(done.id, limit=10).items[-1]
     assert checkpoint.model_name != last.name
+    friends = api.store.tenants.create_project("local", "friends")
+    (permission,) = api.store.permissions.grant(last, [friends.id]) or []
     return Named(
         file_id=done.training_file_id,
         upload_id=upload_id,
@@ -268,6 +291,8 @@ def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
         message_id=f"{completion_id}-0",
         model=last.name,
         checkpoint_model=checkpoint.model_name,
+        permission_id=permission.id,
+        project_id=friends.id,
     )
 
 
@@ -275,8 +300,10 @@ def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
 def stranger(
     request: pytest.FixtureRequest, api: LiveApi, transport: CheckedTransport
 ) -> httpx2.Client:
-    organization = "elsewhere" if request.param == "another organisation" else "local"
-    key = api.new_key(organization, project="strangers")
+    """In its own organisation, one that may do everything; in ours, that would be no stranger."""
+    is_foreign = request.param == "another organisation"
+    organization = "elsewhere" if is_foreign else "local"
+    key = api.new_key(organization, project="strangers", is_admin=is_foreign)
     return client_with(api, transport, key)
 
 
@@ -417,4 +444,5 @@ def all_of_ours(api: LiveApi, named: Named) -> object:
         api.store.tuned_models.all(scope),
         api.store.uploads.find(scope, named.upload_id),
         api.store.stored_completions.page(scope, limit=10_000),
+        api.store.permissions.page(named.model, limit=100),
     )

@@ -109,7 +109,7 @@ def wire_to(url: str, receive_buffer: int | None = None) -> Iterator[Wire]:
         yield Wire(connection)
 
 
-def head(request_line: str, *lines: str) -> bytes:
-    """A request's head with the key in it."""
-    own = ["Host: here", f"Authorization: Bearer {KEY}"]
+def head(request_line: str, *lines: str, key: str = KEY) -> bytes:
+    """A request's head with a key in it."""
+    own = ["Host: here", f"Authorization: Bearer {key}"]
     return "\r\n".join([request_line, *own, *lines, "", ""]).encode("latin-1")

@@ -43,6 +43,7 @@ def printed(sdk: Path, script: str, service: Service, *arguments: str) -> Any:
         env={
             "PATH": "/usr/local/bin:/usr/bin:/bin:" + str(Path(shutil.which("node") or "").parent),
             "OPENAI_API_KEY": service.key,
+            "OPENAI_ADMIN_KEY": service.key,  # what this SDK sends to routes for administrators
             "OPENAI_BASE_URL": f"{service.url}/v1",
         },
         capture_output=True,

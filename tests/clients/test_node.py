@@ -1,5 +1,7 @@
 """The guide's way with the official Node SDK, which is installed once for an environment."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,23 @@ def sdk() -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(sdk: Path, service: Service, marv: Path) -> Any:
+def project_id(service: Service) -> str:
+    """A second project of the service's organisation."""
+    command = ["projects", "create", "friends", "--org", "local"]
+    made = subprocess.run(
+        [sys.executable, "-m", "tunesmith", *command, "--data-dir", str(service.data_dir)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return made.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def seen(sdk: Path, service: Service, project_id: str, marv: Path) -> Any:
     """What the script saw; it runs once for all tests here."""
-    return printed(sdk, "guide.mjs", service, str(marv))
+    return printed(sdk, "guide.mjs", service, str(marv), project_id)
 
 
 def test_files_from_disk_and_from_memory_arrive_whole(seen: Any, marv: Path) -> None:
@@ -48,6 +64,17 @@ def test_the_model_answers_whole_and_streamed_alike(seen: Any) -> None:
     assert seen["message"]["role"] == "assistant"
     assert seen["message"]["content"]
     assert seen["streamed"] == seen["message"]["content"]
+
+
+def test_the_model_is_lent_to_a_project_and_taken_back(seen: Any, project_id: str) -> None:
+    (permission,) = seen["granted"]
+    assert permission["project_id"] == project_id
+    assert seen["listed"] == [permission]
+    assert seen["withdrawn"] == {
+        "id": permission["id"],
+        "object": "checkpoint.permission",
+        "deleted": True,
+    }
 
 
 def test_a_refusal_becomes_the_sdks_exception(seen: Any) -> None:

@@ -24,6 +24,7 @@ from openai.types.chat import (
     ChatCompletionStoreMessage,
 )
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.checkpoints import PermissionDeleteResponse, PermissionListResponse
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from openai.types.uploads import UploadPart
 from pydantic import TypeAdapter
@@ -51,6 +52,7 @@ CONTRADICTIONS = (
     ("ChatCompletionMessageList", "last_id"),
 )
 
+NAMES_OF_MODELS = r"\{(model|fine_tuned_model_checkpoint)\}"  # they may hold slashes
 # Of the first era and of our own: OpenAI's description of today has neither.
 NOT_DESCRIBED = "/v1/files/[^/]+/report(/examples)?|/v1/fine-tunes(/.+)?"
 
@@ -65,6 +67,8 @@ SDK_TYPES: Mapping[str, type] = {
     "ListPaginatedFineTuningJobsResponse": FineTuningJob,
     "ListFineTuningJobEventsResponse": FineTuningJobEvent,
     "ListFineTuningJobCheckpointsResponse": FineTuningJobCheckpoint,
+    "ListFineTuningCheckpointPermissionResponse": PermissionListResponse,
+    "DeleteFineTuningCheckpointPermissionResponse": PermissionDeleteResponse,
     "Model": Model,
     "ListModelsResponse": Model,
     "DeleteModelResponse": ModelDeleted,
@@ -245,9 +249,8 @@ def _answer_schema(method: str, path: str, content_type: str) -> str | None:
     has not got (there, our own document has the word)."""
     for operation, kinds in _description()["answers"].items():
         its_method, template = operation.split()
-        pattern = re.sub(r"\{[a-z_]+\}", "[^/]+", "/v1" + template)
-        if "{model}" in template:
-            pattern = "/v1/models/.+"
+        pattern = re.sub(NAMES_OF_MODELS, ".+", "/v1" + template)
+        pattern = re.sub(r"\{[a-z_]+\}", "[^/]+", pattern)
         if method == its_method and re.fullmatch(pattern, path):
             _claim(content_type in kinds, f"{operation} answers with {content_type}")
             name: str = kinds[content_type]

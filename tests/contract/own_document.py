@@ -10,6 +10,10 @@ from jsonschema import Draft202012Validator
 
 Json = dict[str, Any]
 
+# Parameters of paths, as an escaped path has them.
+NAMES_OF_MODELS = r"\\\{(name|fine_tuned_model_checkpoint)\\\}"
+ALSO_NAMES = r"\\\{(name|fine_tuned_model_checkpoint|fine_tune_id)\\\}"  # where one is deleted
+
 
 class DocumentBroken(AssertionError):
     """An exchange with the service isn't what our document says."""
@@ -79,11 +83,9 @@ class OwnDocument:
         """Names of models may hold slashes, and come after all that is more exact."""
         found = []
         for (method, template), operation in self.operations().items():
-            is_name = template.startswith("/v1/models/") or (
-                method == "DELETE" and template.startswith("/v1/fine-tunes/")
-            )
-            values = ".+" if is_name else "[^/]+"
-            pattern = re.sub(r"\\\{\w+\\\}", values, re.escape(template))
+            names = ALSO_NAMES if method == "DELETE" else NAMES_OF_MODELS
+            pattern = re.sub(names, ".+", re.escape(template))
+            pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", pattern)
             found.append((pattern, method, operation))
         return sorted(found, key=lambda item: item[0].count(".+"))
 

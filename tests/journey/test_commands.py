@@ -1,6 +1,7 @@
 """The command line beside a running service: what it prints, and that it disturbs nothing."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -57,6 +58,38 @@ def test_key_that_expires_says_when_and_stops_then(service: Service) -> None:
     assert second.endswith(" expired")
 
 
+def test_key_with_limits_is_held_to_them_and_they_can_be_changed(service: Service) -> None:
+    folder = ("--data-dir", str(service.data_dir))
+    key = tunesmith("keys", "create", "--org", "hasty", "--rpm", "1", *folder).stdout.strip()
+    listed = json.loads(tunesmith("keys", "list", "--json", *folder).stdout)
+    (row,) = [row for row in listed if row["organization"] == "hasty"]
+    assert (row["requests_per_minute"], row["tokens_per_minute"]) == ("1", "default")
+    with OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as theirs:
+        assert theirs.models.list().data
+        with pytest.raises(openai.RateLimitError):
+            theirs.models.list()
+        changed = tunesmith(
+            "keys", "limits", row["id"], "--rpm", "unlimited", "--tpm", "500", *folder
+        )
+        assert changed.stdout == "requests per minute: unlimited\ntokens per minute: 500\n"
+        assert theirs.models.list().data
+    (line,) = [
+        line for line in tunesmith("keys", "list", *folder).stdout.splitlines() if "hasty" in line
+    ]
+    assert line.endswith("active, unlimited requests per minute, 500 tokens per minute")
+    assert tunesmith("keys", "limits", "key_none", "--rpm", "1", *folder).returncode == 1
+
+
+@pytest.mark.parametrize("words", ["0", "-1", "1.5", "many", "1e3", "٣", "9" * 14])
+def test_limit_that_is_none_is_one_calm_line(tmp_path: Path, words: str) -> None:
+    refused = tunesmith(
+        "keys", "create", "--org", "acme", f"--rpm={words}", "--data-dir", str(tmp_path)
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"Error: '{words}' is not a limit: write a number from 1 ")
+    assert refused.stdout == ""
+
+
 @pytest.mark.parametrize("words", ["soon", "0", "-1d", "1w", "1.5h", "9999999d"])
 def test_length_of_time_that_is_none_is_one_calm_line(tmp_path: Path, words: str) -> None:
     create = ("keys", "create", "--org", "acme", "--data-dir", str(tmp_path))
@@ -64,6 +97,29 @@ def test_length_of_time_that_is_none_is_one_calm_line(tmp_path: Path, words: str
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"Error: '{words}' is not a length of time: write 30d")
     assert refused.stdout == ""
+
+
+def test_project_is_made_once_and_its_id_is_alone_on_stdout(service: Service) -> None:
+    """The id is what an admin key names a project by when it shares a model."""
+    data_dir = ("--data-dir", str(service.data_dir))
+    create = ("projects", "create", "research", "--org", "acme-labs", *data_dir)
+    made = [tunesmith(*create).stdout for _ in range(2)]
+    assert made[0] == made[1]
+    id = made[0].removesuffix("\n")
+    assert re.fullmatch(r"proj_[A-Za-z0-9]{24}", id)
+    assert f"{id}  acme-labs/research" in tunesmith("projects", "list", *data_dir).stdout
+    listed = json.loads(tunesmith("projects", "list", "--json", *data_dir).stdout)
+    (row,) = [row for row in listed if row["organization"] == "acme-labs"]
+    assert (row["id"], row["name"]) == (id, "research")
+    admin = tunesmith("keys", "create", "--org", "acme-labs", "--admin", *data_dir).stdout
+    assert admin.startswith("sk-admin-")
+
+
+def test_project_of_a_bad_name_is_one_calm_line(tmp_path: Path) -> None:
+    refused = tunesmith("projects", "create", "a:b", "--org", "acme", "--data-dir", str(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: 'a:b' can't be the name of the project: use 1 to 64")
+    assert (refused.stdout, refused.stderr.count("\n")) == ("", 1)
 
 
 def test_commands_leave_the_services_own_key_and_name_alone(

@@ -17,12 +17,16 @@ NO_KEY = (
     "password. You can obtain an API key from the operator of this service: "
     "`tunesmith keys create`."
 )
+NO_ADMIN = (
+    "You have insufficient permissions for this operation: it takes an admin key of your "
+    "organization. The operator of this service can make one: `tunesmith keys create --admin`."
+)
 SHOWN_AT_START = 5
 SHOWN_AT_END = 4
 
 
 def authenticate(request: Request, services: ServicesDep) -> Caller:
-    """The sender of the request. Raises Unauthenticated."""
+    """The sender of the request, which is counted. Raises Unauthenticated, RequestLimitReached."""
     key = _key(request.headers.get("authorization", ""))
     if not key:
         raise errors.Unauthenticated(NO_KEY)
@@ -36,10 +40,21 @@ def authenticate(request: Request, services: ServicesDep) -> Caller:
     _check_organization(request, caller)
     _check_project(request, caller)
     request.state.caller = caller  # for the headers of the answer
+    services.rates.count(request, caller)
     return caller
 
 
 CallerDep = Annotated[Caller, Depends(authenticate)]
+
+
+def authenticate_admin(caller: CallerDep) -> Caller:
+    """The sender, who may administer the organisation. Raises Forbidden."""
+    if not caller.is_admin:
+        raise errors.Forbidden(NO_ADMIN, code="insufficient_permissions")
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(authenticate_admin)]
 
 
 def masked(key: str) -> str:

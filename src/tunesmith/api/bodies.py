@@ -19,7 +19,8 @@ import pydantic_core
 from fastapi import Request
 
 from tunesmith.api import validation
-from tunesmith.api.body_room import BodyRoom
+from tunesmith.api.auth import CallerDep
+from tunesmith.api.body_room import BodyPlace
 from tunesmith.api.context import ServicesDep
 from tunesmith.domain import errors
 from tunesmith.wire import base
@@ -44,8 +45,9 @@ class JsonBody(Generic[T]):
     kind: type[T]
     refuse: Refuse
 
-    async def __call__(self, request: Request, services: ServicesDep) -> T:
-        body = await read_body(request, services.limits.max_body_bytes, services.body_room)
+    async def __call__(self, request: Request, caller: CallerDep, services: ServicesDep) -> T:
+        place = services.body_room.place(caller.organization.id)
+        body = await read_body(request, services.limits.max_body_bytes, place)
         _refuse_many_values(body, services.limits.max_commas)
         try:
             valid = self.kind.model_validate_json(body)
@@ -67,19 +69,16 @@ def json_body(kind: type[T], refuse: Refuse = validation.refusal) -> JsonBody[T]
     return JsonBody(kind, refuse)
 
 
-async def read_body(request: Request, max_bytes: int, room: BodyRoom) -> bytes:
-    """The whole body. Raises PayloadTooLarge, Unavailable."""
+async def read_body(request: Request, max_bytes: int, place: BodyPlace) -> bytes:
+    """The whole body. Raises PayloadTooLarge, RateLimited, Unavailable."""
     body = bytearray()  # not a list of chunks: one of a single byte takes up forty
-    num_held = 0
     try:
         async for chunk in limited(request, max_bytes):
             body += chunk
-            num_more = max(len(body) - FREE_BYTES, 0) - num_held
-            room.take(num_more)
-            num_held += num_more
+            place.grow_to(max(len(body) - FREE_BYTES, 0))
         return bytes(body)
     finally:
-        room.give_back(num_held)
+        place.grow_to(0)
 
 
 async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:

@@ -27,6 +27,7 @@ from tunesmith.api.generation import (
     head_of,
     refuse_many_logprobs,
 )
+from tunesmith.api.rate_limits import Charge
 from tunesmith.api.request_ids import request_id
 from tunesmith.api.serving import model_for
 from tunesmith.api.storing import store_completion
@@ -62,14 +63,22 @@ async def create_chat_completion(
     request: Request, caller: CallerDep, services: ServicesDep, body: Body
 ) -> ChatReply | Response:
     prepared = await services.models.when_here(prepare, services, caller, body)
+    generation = prepared.generation
+    request.state.model = prepared.head.model  # for the headers of the answer
+    charge = services.rates.reserve(
+        request,
+        caller,
+        num_prompt=generation.num_prompt_tokens,
+        num_completion=generation.num_choices * _asked_tokens(body, generation),
+    )
 
     async def store(reply: ChatReply) -> None:
         await store_completion(services, caller, body, reply, request_id(request))
 
     keep = store if body.store else None
     if body.stream:
-        return EventStream(_stream(prepared, body.includes_usage, keep))
-    return await unless_disconnected(request.receive, _complete(prepared, keep))
+        return EventStream(_stream(prepared, charge, body.includes_usage, keep))
+    return await unless_disconnected(request.receive, _complete(prepared, charge, keep))
 
 
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
@@ -89,7 +98,7 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     request = EngineRequest(
         prompt=prompt,
         params=replace(params, logprobs=num_likeliest),
-        tenant=caller.organization.id,
+        tenant=caller.project.id,
         n=body.n or 1,
         adapter=services.models.adapter(model),
     )
@@ -103,8 +112,15 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     return Prepared(head, generation, logprobs)
 
 
-async def _complete(prepared: Prepared, keep: Keep | None) -> ChatReply:
-    (pieces,), usage = await complete(prepared.generation)
+def _asked_tokens(body: ChatRequest, generation: Generation) -> int:
+    """The bound that the client has set to each choice: 0 if it has set none, since hardly any
+    answer fills the context."""
+    asked = body.max_completion_tokens or body.max_tokens or 0
+    return min(asked, generation.requests[0].params.max_tokens)
+
+
+async def _complete(prepared: Prepared, charge: Charge, keep: Keep | None) -> ChatReply:
+    (pieces,), usage = await complete(prepared.generation, charge)
     # Log-probabilities take long.
     reply = await run_in_threadpool(_reply, prepared, pieces, usage)
     if keep is not None:
@@ -112,14 +128,16 @@ async def _complete(prepared: Prepared, keep: Keep | None) -> ChatReply:
     return reply
 
 
-def _stream(prepared: Prepared, includes_usage: bool, keep: Keep | None) -> AsyncGenerator[bytes]:
+def _stream(
+    prepared: Prepared, charge: Charge, includes_usage: bool, keep: Keep | None
+) -> AsyncGenerator[bytes]:
     writer = ChunkWriter(prepared.head, includes_usage=includes_usage)
     writing = _Writing(writer, prepared.logprobs)
     write_usage = writer.usage if includes_usage else None
     if keep is None:
-        return events(prepared.generation, writing.events, write_usage)
+        return events(prepared.generation, charge, writing.events, write_usage)
     keeping = _Keeping(prepared, writing, keep)
-    return events(prepared.generation, keeping.events, write_usage, keeping.finish)
+    return events(prepared.generation, charge, keeping.events, write_usage, keeping.finish)
 
 
 def _reply(prepared: Prepared, pieces: Sequence[Piece], usage: TokenUsage) -> ChatReply:

@@ -24,8 +24,10 @@ from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.engine_messages import EngineRequest, Piece
 from tunesmith.api.generation import Generation, complete, events, head_of
 from tunesmith.api.prompts import Bounds, Prompt, encoded, refuse_many_prompts
+from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import model_for
 from tunesmith.api.streams import EventStream, unless_disconnected
+from tunesmith.domain import errors
 from tunesmith.domain.generation import FinishReason, SamplingParams, ScoredToken, TokenUsage
 from tunesmith.domain.models import Mode
 from tunesmith.domain.tenancy import Caller
@@ -70,9 +72,11 @@ async def create_completion(
     request: Request, caller: CallerDep, services: ServicesDep, body: Body
 ) -> CompletionReply | Response:
     prepared = await services.models.when_here(prepare, services, caller, body)
+    request.state.model = prepared.head.model  # for the headers of the answer
+    charge = _reserve(request, caller, services, prepared)
     if body.stream:
-        return EventStream(_events(prepared))
-    return await unless_disconnected(request.receive, _complete(prepared))
+        return EventStream(_events(prepared, charge))
+    return await unless_disconnected(request.receive, _complete(prepared, charge))
 
 
 def prepare(services: Services, caller: Caller, body: CompletionRequest) -> Prepared:
@@ -94,7 +98,7 @@ def prepare(services: Services, caller: Caller, body: CompletionRequest) -> Prep
     adapter = services.models.adapter(model)
 
     def generation(params: SamplingParams, n: int) -> Generation:
-        tenant = caller.organization.id
+        tenant = caller.project.id
         requests = (EngineRequest(one.token_ids, params, tenant, n, adapter) for one in prompts)
         return Generation(engine, tuple(requests))
 
@@ -106,6 +110,21 @@ def prepare(services: Services, caller: Caller, body: CompletionRequest) -> Prep
         Choices(prompts, renderer, bool(body.echo), body.logprobs is not None),
         scoring=generation(scoring, n=1) if scoring else None,
         generation=generation(completing, body.num_candidates) if completing else None,
+    )
+
+
+def _reserve(request: Request, caller: Caller, services: Services, prepared: Prepared) -> Charge:
+    """For the completions; for the prompts where only they are looked at. A prompt that is looked
+    at beforehand is charged once."""
+    generation = prepared.generation or prepared.scoring
+    if generation is None:
+        return Charge()
+    num_choices = generation.num_choices if prepared.generation else 0
+    return services.rates.reserve(
+        request,
+        caller,
+        num_prompt=generation.num_prompt_tokens,
+        num_completion=num_choices * prepared.body.completion_tokens,
     )
 
 
@@ -129,11 +148,11 @@ def _ways(
     )
 
 
-async def _complete(prepared: Prepared) -> CompletionReply:
+async def _complete(prepared: Prepared, charge: Charge) -> CompletionReply:
     if prepared.generation is None:
-        pieces, usage = await _prompts_alone(prepared)
+        pieces, usage = await _prompts_alone(prepared, charge)
     else:
-        candidates, usage = await complete(prepared.generation)
+        candidates, usage = await complete(prepared.generation, charge)
         pieces = [_best(own, prepared.body.num_choices) for own in candidates]
     return await run_in_threadpool(_reply, prepared, pieces, usage)  # log-probabilities take long
 
@@ -147,17 +166,21 @@ def _reply(prepared: Prepared, pieces: list[list[Piece]], usage: TokenUsage) -> 
     return completion_reply(prepared.head, choices, usage)
 
 
-async def _events(prepared: Prepared) -> AsyncGenerator[bytes]:
+async def _events(prepared: Prepared, charge: Charge) -> AsyncGenerator[bytes]:
     body, writer = prepared.body, PieceWriter(prepared.head)
     if prepared.generation is None:
-        pieces, usage = await _prompts_alone(prepared)
+        pieces, usage = await _prompts_alone(prepared, charge)
         for number, own in enumerate(pieces):
             yield b"".join(_event(prepared, writer, number, piece) for piece in own)
         if body.includes_usage:
             yield writer.usage(usage)
         yield END_OF_STREAM
         return
-    scores, scoring_usage = await _scores(prepared)
+    try:
+        scores, scoring_usage = await _scores(prepared, Charge())
+    except errors.TunesmithError:
+        charge.settle(Outcome.FAILED)
+        raise
 
     def write(number: int, piece: Piece) -> bytes:
         return _event(prepared, writer, number, replace(piece, prompt_tokens=scores[number]))
@@ -167,7 +190,7 @@ async def _events(prepared: Prepared) -> AsyncGenerator[bytes]:
             usage = replace(usage, cached_tokens=scoring_usage.cached_tokens)
         return writer.usage(usage)
 
-    told = events(prepared.generation, write, write_usage if body.includes_usage else None)
+    told = events(prepared.generation, charge, write, write_usage if body.includes_usage else None)
     async with aclosing(told):
         async for event in told:
             yield event
@@ -179,9 +202,11 @@ def _event(prepared: Prepared, writer: PieceWriter, number: int, piece: Piece) -
     return writer.piece(index, text, logprobs, piece.finish_reason)
 
 
-async def _prompts_alone(prepared: Prepared) -> tuple[list[list[Piece]], TokenUsage]:
+async def _prompts_alone(
+    prepared: Prepared, charge: Charge
+) -> tuple[list[list[Piece]], TokenUsage]:
     """The choices where no token is wanted: empty behind their prompts."""
-    scores, usage = await _scores(prepared)
+    scores, usage = await _scores(prepared, charge)
     pieces = [
         [
             Piece(place, "", FinishReason.LENGTH, prompt_tokens=own)
@@ -193,10 +218,10 @@ async def _prompts_alone(prepared: Prepared) -> tuple[list[list[Piece]], TokenUs
     return pieces, TokenUsage(num_tokens, 0, usage.cached_tokens)
 
 
-async def _scores(prepared: Prepared) -> tuple[Scores, TokenUsage]:
+async def _scores(prepared: Prepared, charge: Charge) -> tuple[Scores, TokenUsage]:
     if prepared.scoring is None:
         return [() for _ in prepared.prompts], TokenUsage(0, 0)
-    pieces, usage = await complete(prepared.scoring)
+    pieces, usage = await complete(prepared.scoring, charge)
     return [own.prompt_tokens for (own,) in pieces], usage
 
 

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from tunesmith.api.body_room import BodyRoom
 from tunesmith.api.followers import FollowerLimits, Followers
+from tunesmith.api.rate_limits import Rates
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.domain.ids import Ids
@@ -49,6 +50,7 @@ class Services:
     ids: Ids
     clock: Callable[[], datetime]  # aware UTC
     limits: ApiLimits
+    rates: Rates = field(default_factory=Rates)
     # Threads that take in files. They wait for the network, or join the parts of gigabytes, so
     # they must not be those that all other routes run in; beyond them, uploads wait for one
     # another.

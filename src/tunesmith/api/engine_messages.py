@@ -156,7 +156,8 @@ def _usage(usage: Json) -> TokenUsage:
 
 
 def to_error(status: int, body: bytes) -> errors.TunesmithError:
-    """What an engine's error answer means for the client: its own doing only with status 400."""
+    """What an engine's error answer means for the client: its own doing only with status 400, or
+    if it has more waiting than its share. (Any other 429 is of an engine that knows no shares.)"""
     try:
         said: Json = json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):
@@ -165,6 +166,8 @@ def to_error(status: int, body: bytes) -> errors.TunesmithError:
         return errors.InvalidRequest(
             str(said.get("message")), param=said.get("param"), code=said.get("code")
         )
+    if status == 429 and said.get("code") == errors.RateLimited.default_code:
+        return errors.RateLimited(str(said.get("message")))
     if status in (429, 503):
         return errors.Unavailable(str(said.get("message")))
     log.error("engine answered %d: %s", status, said.get("message"))

@@ -5,6 +5,7 @@ errors, a query that doesn't parse, a route that doesn't exist, and a crash.
 """
 
 import logging
+import math
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -33,6 +34,9 @@ STATUS: Mapping[type[errors.TunesmithError], int] = {
     errors.PayloadTooLarge: 413,
     errors.UrlTooLong: 414,
     errors.RateLimited: 429,
+    errors.RequestLimitReached: 429,
+    errors.TokenLimitReached: 429,
+    errors.TooManyJobs: 429,
     errors.HeadTooLarge: 431,
     errors.UnsupportedModel: 400,
     errors.Unavailable: 503,
@@ -41,6 +45,12 @@ STATUS: Mapping[type[errors.TunesmithError], int] = {
     errors.JobFailed: 500,
     errors.JobPaused: 500,
     errors.LeaseLost: 500,
+}
+
+# Where the status doesn't say it.
+TYPES: Mapping[type[errors.TunesmithError], str] = {
+    errors.TokenLimitReached: "tokens",
+    errors.TooManyJobs: "invalid_request_error",
 }
 
 REPLAYED = {"idempotent-replayed": "true"}
@@ -62,9 +72,22 @@ def status_of(error: errors.TunesmithError) -> int:
 
 
 def envelope(error: errors.TunesmithError) -> ErrorReply:
-    return error_reply(
-        error.message, type=_type_of(status_of(error)), param=error.param, code=error.code
-    )
+    kind = TYPES.get(type(error)) or _type_of(status_of(error))
+    return error_reply(error.message, type=kind, param=error.param, code=error.code)
+
+
+def retry_headers(error: errors.TunesmithError) -> Mapping[str, str]:
+    """What the SDKs need to know to send it again by themselves, at the right time or not at
+    all."""
+    wait_s = error.retry_after_s
+    if wait_s is None:
+        return {}
+    if math.isinf(wait_s):
+        return {"x-should-retry": "false"}
+    return {
+        "retry-after": str(math.ceil(wait_s)),
+        "retry-after-ms": str(math.ceil(1000 * wait_s)),
+    }
 
 
 def invalid_url(request: Request) -> errors.NotFound:
@@ -86,7 +109,7 @@ def _on_our_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TunesmithError), "registered for our errors only"
     if isinstance(error, errors.StorageFull):
         log.error("the disk is full: %s %s refused", request.method, request.url.path)
-    return _answer(status_of(error), envelope(error))
+    return _answer(status_of(error), envelope(error), retry_headers(error))
 
 
 def _on_already_answered(_request: Request, retry: Exception) -> Response:

@@ -20,7 +20,7 @@ from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.models import delete_tuned_model
 from tunesmith.api.openapi import EVENT
 from tunesmith.api.schema_refusal import fine_tune_refusal
-from tunesmith.api.serving import ServedModel, find_model
+from tunesmith.api.serving import ServedModel, find_trainable
 from tunesmith.api.streams import EventStream, end_with_server
 from tunesmith.domain import errors
 from tunesmith.domain.eras import Era
@@ -148,7 +148,7 @@ def _file(services: Services, caller: Caller, file_id: str, param: str) -> Store
 
 
 def _base_model(services: Services, caller: Caller, name: str) -> ServedModel:
-    model = find_model(services.store, services.catalog, caller.scope, name)
+    model = find_trainable(services.store, services.catalog, caller.scope, name)
     if model is None:
         names = ", ".join(services.catalog.entries)
         raise errors.InvalidRequest(

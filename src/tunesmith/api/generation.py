@@ -15,6 +15,7 @@ from tunesmith.api.context import Services
 from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
 from tunesmith.api.engines import EngineClient
 from tunesmith.api.errors import envelope
+from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import ServedModel
 from tunesmith.domain import errors
 from tunesmith.domain.generation import ScoredToken, TokenUsage
@@ -32,6 +33,14 @@ Finish = Callable[[TokenUsage], Awaitable[bytes]]  # events that were held back 
 class Generation:
     engine: EngineClient
     requests: tuple[EngineRequest, ...]
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(len(request.prompt) for request in self.requests)
+
+    @property
+    def num_choices(self) -> int:
+        return sum(request.n for request in self.requests)
 
 
 class Collected:
@@ -72,12 +81,12 @@ def head_of(services: Services, id: str, model: ServedModel) -> Head:
     )
 
 
-async def complete(generation: Generation) -> tuple[list[list[Piece]], TokenUsage]:
+async def complete(generation: Generation, charge: Charge) -> tuple[list[list[Piece]], TokenUsage]:
     """The completions of each request, each as one piece, and what all of them took. Raises what
     `EngineClient.generate` raises."""
     whole = [Collected() for _ in generation.requests]
     usage = TokenUsage(0, 0)
-    async with aclosing(_chunks(generation, stream=False)) as news:
+    async with aclosing(_chunks(generation, charge, stream=False)) as news:
         async for number, chunk in news:
             for piece in chunk.pieces:
                 whole[number].add(piece)
@@ -87,6 +96,7 @@ async def complete(generation: Generation) -> tuple[list[list[Piece]], TokenUsag
 
 async def events(
     generation: Generation,
+    charge: Charge,
     write: Write,
     write_usage: WriteUsage | None,
     finish: Finish | None = None,
@@ -98,7 +108,7 @@ async def events(
     has_begun = False
     usage = TokenUsage(0, 0)
     try:
-        async with aclosing(_chunks(generation, stream=True)) as news:
+        async with aclosing(_chunks(generation, charge, stream=True)) as news:
             async for number, chunk in news:
                 usage = _added(usage, chunk.usage)
                 written = b"".join(write(number, piece) for piece in chunk.pieces)
@@ -138,16 +148,23 @@ def refuse_many_logprobs(num_told: int, num_likeliest: int, limit: int) -> None:
         )
 
 
-async def _chunks(generation: Generation, *, stream: bool) -> AsyncGenerator[News]:
+async def _chunks(generation: Generation, charge: Charge, *, stream: bool) -> AsyncGenerator[News]:
     """What comes of all requests, in the order in which it comes."""
+    outcome = Outcome.LEFT
     news: asyncio.Queue[News | None] = asyncio.Queue()
     feeding = asyncio.create_task(_feed(generation, stream, news))
     feeding.add_done_callback(lambda _: news.put_nowait(None))
     try:
         while (item := await news.get()) is not None:
+            charge.note(item[1])
             yield item
         await feeding  # for what went wrong in it
+        outcome = Outcome.WHOLE
+    except errors.TunesmithError:
+        outcome = Outcome.FAILED
+        raise
     finally:
+        charge.settle(outcome)
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
 

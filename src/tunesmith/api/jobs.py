@@ -21,7 +21,6 @@ from tunesmith.api.metadata_filters import METADATA_FILTER, metadata_filter
 from tunesmith.api.serving import trainable_model
 from tunesmith.domain import errors
 from tunesmith.domain.eras import Era
-from tunesmith.domain.examples import Format
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.jobs import Job, MethodType
 from tunesmith.domain.tenancy import Caller
@@ -133,7 +132,7 @@ def _new_job(services: Services, caller: Caller, body: CreateJobRequest) -> Job:
         else None
     )
     model = trainable_model(services.store, services.catalog, caller.scope, body.model)
-    if method is MethodType.DPO and Format.CHAT not in model.base.formats:
+    if method is MethodType.DPO and not model.base.takes_preferences:
         raise errors.InvalidRequest(
             f"The method 'dpo' compares answers in conversations, and {model.name} takes none. "
             "Choose a chat model, or leave `method` out.",

@@ -64,6 +64,12 @@ async def delete_tuned_model(services: Services, caller: Caller, name: str) -> D
     return model_deleted_reply(name)
 
 
+def not_found(name: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"The model '{name}' does not exist", param="model", code="model_not_found"
+    )
+
+
 def _delete(services: Services, caller: Caller, name: str) -> ServedModel:
     model = _find(services, caller, name)
     if model.tuned is None:
@@ -72,19 +78,19 @@ def _delete(services: Services, caller: Caller, name: str) -> ServedModel:
             "fine-tuned models can.",
             param="model",
         )
+    if not model.tuned.is_of(caller.scope):
+        raise errors.Forbidden(
+            f"The model '{name}' belongs to another project, which shares it with yours for use "
+            "only. A caller of that project can delete it.",
+            param="model",
+        )
     if not services.store.tuned_models.delete(caller.scope, name):
-        raise _not_found(name)
+        raise not_found(name)
     return model
 
 
 def _find(services: Services, caller: Caller, name: str) -> ServedModel:
     model = find_model(services.store, services.catalog, caller.scope, name)
     if model is None:
-        raise _not_found(name)
+        raise not_found(name)
     return model
-
-
-def _not_found(name: str) -> errors.NotFound:
-    return errors.NotFound(
-        f"The model '{name}' does not exist", param="model", code="model_not_found"
-    )

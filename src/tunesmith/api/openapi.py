@@ -98,7 +98,8 @@ def _operations(app: FastAPI, document: Json) -> Iterator[tuple[Json, list[objec
             operation = document["paths"][context.path_format][method.lower()]
             # The name is what SDKs would call it; FastAPI's own id repeats path and method.
             operation["operationId"] = context.name
-            yield operation, list(_dependencies(cast(Dependant, context.dependant)))
+            found = _dependencies(cast(Dependant, context.dependant))
+            yield operation, list(dict.fromkeys(found))  # some depend on others of them
 
 
 def _dependencies(dependant: Dependant) -> Iterator[object]:

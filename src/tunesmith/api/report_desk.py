@@ -1,5 +1,8 @@
 """Reports on files, made by processes of their own: a few at a time, the others wait.
 
+Those of one organisation are made one after the other, and organisations take turns: whoever asks
+for one waits for its own, and for at most one of each other organisation.
+
 A survey takes a minute of a processor for a file of 50 MB. In a thread of this process it would
 hold up every other request; in a process it can also be ended. What was asked for is finished
 and kept even if the client has gone, so that asking again gets it at once.
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("tunesmith.api")
 
 PROCESSES = 2
-MAX_WAITING = 4  # reports of one project, in work or waiting
+MAX_WAITING = 4  # reports of one organisation, in work or waiting
+MAX_WAITING_IN_ALL = 128
 MAX_PROBLEMS = 1000  # told one by one
 
 
@@ -40,13 +44,15 @@ class ReportDesk:
         self._timeout_s = timeout_s
         self._processes = CapacityLimiter(PROCESSES)
         self._under_way: dict[Path, asyncio.Task[Survey]] = {}
-        self._waiting: Counter[str] = Counter()  # by project
+        self._waiting: Counter[str] = Counter()  # by organisation
+        self._turns: dict[str, asyncio.Lock] = {}  # of organisations that have any
         self._is_closed = False
 
     async def survey(self, file: StoredFile, base: BaseModel) -> Survey:
         """The survey of a file for a base model.
 
-        Raises RateLimited, InvalidRequest if it takes too long, UnsupportedModel, NotFound.
+        Raises RateLimited, Unavailable if too many wait, InvalidRequest if it takes too long,
+        UnsupportedModel, NotFound.
         """
         survey, _ = await self._survey(file, base)
         return survey
@@ -69,14 +75,16 @@ class ReportDesk:
         from tunesmith.datasets.survey import read_survey
         from tunesmith.jobs.surveys import SurveyTask
 
-        formats = (*base.formats, Format.PREFERENCES)  # a job's method isn't known yet
+        formats = base.formats
+        if base.takes_preferences:  # a job's method isn't known yet
+            formats += (Format.PREFERENCES,)
         task = SurveyTask.of(
             file.blob_key, base, formats, max_problems=MAX_PROBLEMS, keeps_rows=False
         )
         folder = self._folder / file.id / await to_thread.run_sync(task.key)
         found = await to_thread.run_sync(read_survey, folder)
         if found is None:
-            found = await asyncio.shield(self._made(task, folder, file.project_id))
+            found = await asyncio.shield(self._made(task, folder, file.organization_id))
         return found, folder
 
     async def close(self) -> None:
@@ -84,29 +92,36 @@ class ReportDesk:
         self._is_closed = True
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    def _made(self, task: "SurveyTask", folder: Path, project_id: str) -> asyncio.Task[Survey]:
+    def _made(self, task: "SurveyTask", folder: Path, organization_id: str) -> asyncio.Task[Survey]:
         if folder in self._under_way:
             return self._under_way[folder]
-        if self._waiting[project_id] >= MAX_WAITING:
+        if self._waiting[organization_id] >= MAX_WAITING:
             raise errors.RateLimited(
-                f"{MAX_WAITING} reports of this project are being made. Ask again when one of them "
-                "is ready."
+                f"{MAX_WAITING} reports of your organization are being made. Ask again when one of "
+                "them is ready."
             )
-        making = asyncio.create_task(self._make(task, folder))
+        if self._waiting.total() >= MAX_WAITING_IN_ALL:
+            raise errors.Unavailable("Too many reports are being made. Ask again in a while.")
+        making = asyncio.create_task(self._make(task, folder, organization_id))
         self._under_way[folder] = making
-        self._waiting[project_id] += 1
+        self._waiting[organization_id] += 1
 
         def forget(done: asyncio.Task[Survey]) -> None:
             del self._under_way[folder]
-            self._waiting[project_id] -= 1
+            self._waiting[organization_id] -= 1
+            if self._waiting[organization_id] == 0:
+                del self._waiting[organization_id]
+                self._turns.pop(organization_id, None)
             if not done.cancelled():
                 done.exception()  # seen, even if nobody waits for it any more
 
         making.add_done_callback(forget)
         return making
 
-    async def _make(self, task: "SurveyTask", folder: Path) -> Survey:
-        return await to_thread.run_sync(self._run, task, folder, limiter=self._processes)
+    async def _make(self, task: "SurveyTask", folder: Path, organization_id: str) -> Survey:
+        # With one place each in the queue for processes, which is fair, they take turns there.
+        async with self._turns.setdefault(organization_id, asyncio.Lock()):
+            return await to_thread.run_sync(self._run, task, folder, limiter=self._processes)
 
     def _run(self, task: "SurveyTask", folder: Path) -> Survey:
         """Blocks until the process has ended, one way or another."""

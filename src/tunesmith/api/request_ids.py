@@ -51,8 +51,15 @@ def answer_headers(scope: Scope) -> Mapping[str, str]:
         "x-request-id": state["request_id"],
         "openai-version": API_VERSION,
         "openai-processing-ms": str(elapsed_ms),
+        "cache-control": "no-cache, must-revalidate",
+        "x-content-type-options": "nosniff",
+        **state.get("rate_headers", {}),
     }
+    model = state.get("model", "")
+    if model and model.isascii() and model.isprintable():  # operators may call one anything
+        headers["openai-model"] = model
     caller: Caller | None = state.get("caller")
     if caller is not None:
         headers["openai-organization"] = caller.organization.name
+        headers["openai-project"] = caller.project.id
     return headers

@@ -62,7 +62,8 @@ class StillDownloading(errors.Unavailable):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that a caller may use: a base model, or a tuned one of its project."""
+    """A model that a caller may use: a base model, or a tuned one that its project made or has a
+    permission for."""
 
     name: str  # as replies give it: aliases resolved
     base: BaseModel
@@ -211,10 +212,25 @@ def model_for(store: Store, catalog: Catalog, scope: Scope, name: str, mode: Mod
 
 def trainable_model(store: Store, catalog: Catalog, scope: Scope, name: str) -> ServedModel:
     """The model that jobs may start from by `name`. Raises InvalidRequest."""
-    model = find_model(store, catalog, scope, name)
+    model = find_trainable(store, catalog, scope, name)
     if model is None:
         raise errors.InvalidRequest(
             f"Model {name} is not available for fine-tuning or does not exist.",
+            param="model",
+            code="model_not_available",
+        )
+    return model
+
+
+def find_trainable(store: Store, catalog: Catalog, scope: Scope, name: str) -> ServedModel | None:
+    """The model that `name` means to callers of this scope, if jobs may start from it. Raises
+    InvalidRequest for one that they may only use."""
+    model = find_model(store, catalog, scope, name)
+    if model is not None and model.tuned is not None and not model.tuned.is_of(scope):
+        # What is trained from it would stay when the permission is gone.
+        raise errors.InvalidRequest(
+            f"Model {name} is not available for fine-tuning here: it belongs to another project, "
+            "which shares it with yours for use only.",
             param="model",
             code="model_not_available",
         )

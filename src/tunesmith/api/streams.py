@@ -23,8 +23,8 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        # The last header keeps nginx from collecting the stream.
-        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        # So that nginx doesn't collect the stream.
+        super().__init__(headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._events = events
 

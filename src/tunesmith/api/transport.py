@@ -34,7 +34,7 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from tunesmith.api.errors import envelope, status_of
+from tunesmith.api.errors import envelope, retry_headers, status_of
 from tunesmith.api.request_ids import answer_headers
 from tunesmith.domain import errors
 from tunesmith.domain.ids import Ids
@@ -329,6 +329,7 @@ class ApiProtocol(H11Protocol):
             "content-type": "application/json",
             "content-length": str(len(body)),
             "connection": "close",
+            **retry_headers(error),
             **answer_headers(self._request_scope()),
         }
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]

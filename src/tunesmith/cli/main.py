@@ -25,8 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, limit, revoke.")
 app.add_typer(keys, name="keys")
+projects = typer.Typer(no_args_is_help=True, help="Projects of organisations: create, list.")
+app.add_typer(projects, name="projects")
 models = typer.Typer(no_args_is_help=True, help="Base models: list, download.")
 app.add_typer(models, name="models")
 
@@ -48,6 +50,13 @@ OrgName = Annotated[str | None, _option("org_name", "--org-name")]
 Device = Annotated[str | None, _option("device", "--device")]
 NumThreads = Annotated[int | None, _option("num_threads", "--num-threads")]
 Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True)]
+Rpm = Annotated[
+    str | None,
+    typer.Option("--rpm", help="Requests per minute: a number, unlimited, or default."),
+]
+Tpm = Annotated[
+    str | None, typer.Option("--tpm", help="Tokens per minute: a number, unlimited, or default.")
+]
 ListenFd = Annotated[int | None, typer.Option("--fd", hidden=True)]
 
 
@@ -213,15 +222,20 @@ def keys_create(
             help="How long it is valid: 30d, 12h, 45m, 90s, or seconds.", show_default="for ever"
         ),
     ] = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and print it, alone, on stdout. It is shown only this once."""
     from tunesmith import app as parts
     from tunesmith.cli.durations import read_duration
+    from tunesmith.cli.rates import read_limit
+    from tunesmith.domain.tenancy import RateLimits
 
+    limits = RateLimits(read_limit(rpm or "default"), read_limit(tpm or "default"))
     lifetime = None if expires_in is None else read_duration(expires_in)
     with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
-        typer.echo(store.tenants.create_key(org, project, admin, lifetime))
+        typer.echo(store.tenants.create_key(org, project, admin, lifetime, limits))
 
 
 @keys.command("list")
@@ -230,8 +244,9 @@ def keys_list(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the keys: id, first and last characters, organisation, project, state."""
+    """List the keys: id, first and last characters, organisation, project, state, limits."""
     from tunesmith import app as parts
+    from tunesmith.cli.rates import limit_in_words
 
     now = parts.now()
     with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
@@ -246,6 +261,8 @@ def keys_list(
                 "created_at": listed.key.created_at.isoformat(),
                 "expires_at": listed.key.expires_at and listed.key.expires_at.isoformat(),
                 "revoked_at": listed.key.revoked_at and listed.key.revoked_at.isoformat(),
+                "requests_per_minute": limit_in_words(listed.key.requests_per_minute),
+                "tokens_per_minute": limit_in_words(listed.key.tokens_per_minute),
             }
             for listed in store.tenants.list_keys()
         ]
@@ -259,7 +276,37 @@ def keys_list(
             notes.append("admin")
         if row["state"] == "active" and row["expires_at"]:
             notes.append(f"until {row['expires_at']}")
+        for measure in ("requests_per_minute", "tokens_per_minute"):
+            if row["state"] == "active" and row[measure] != "default":
+                notes.append(f"{row[measure]} {measure.replace('_', ' ')}")
         typer.echo(f"{row['id']:22} {row['key']:22} {place:28} {', '.join(notes)}")
+
+
+@keys.command("limits")
+@_calmly
+def keys_limits(
+    key_id: Annotated[str, typer.Argument(help="The key's id, from `tunesmith keys list`.")],
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Set what a key may use in a minute, from its next request on; print what it may now."""
+    from tunesmith import app as parts
+    from tunesmith.cli.rates import limit_in_words, read_limit
+    from tunesmith.domain.tenancy import RateLimits
+
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
+        former = store.tenants.limits_of(key_id)
+        if former is None:
+            typer.echo(f"Error: there is no active key with the id {key_id}.", err=True)
+            raise typer.Exit(1)
+        limits = RateLimits(
+            former.requests if rpm is None else read_limit(rpm),
+            former.tokens if tpm is None else read_limit(tpm),
+        )
+        store.tenants.limit_key(key_id, limits)
+    typer.echo(f"requests per minute: {limit_in_words(limits.requests)}")
+    typer.echo(f"tokens per minute: {limit_in_words(limits.tokens)}")
 
 
 @keys.command("revoke")
@@ -276,6 +323,47 @@ def keys_revoke(
             typer.echo(f"Error: there is no active key with the id {key_id}.", err=True)
             raise typer.Exit(1)
     typer.echo(key_id)
+
+
+@projects.command("create")
+@_calmly
+def projects_create(
+    name: Annotated[str, typer.Argument(help="The project's name.")],
+    org: Annotated[str, typer.Option(help="Organisation; made if there is none of this name.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a project, if there is none of this name, and print its id, alone, on stdout."""
+    from tunesmith import app as parts
+
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
+        typer.echo(store.tenants.create_project(org, name).id)
+
+
+@projects.command("list")
+@_calmly
+def projects_list(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the projects: id, organisation, name."""
+    from tunesmith import app as parts
+
+    with parts.open_data(read_settings({"data_dir": data_dir})[0]) as store:
+        rows = [
+            {
+                "id": listed.project.id,
+                "organization": listed.organization_name,
+                "organization_id": listed.project.organization_id,
+                "name": listed.project.name,
+                "created_at": listed.project.created_at.isoformat(),
+            }
+            for listed in store.tenants.list_projects()
+        ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        typer.echo(f"{row['id']:30} {row['organization']}/{row['name']}")
 
 
 @models.command("list")

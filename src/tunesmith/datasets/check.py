@@ -38,10 +38,13 @@ OTHER_FORMAT = {
         ", or choose a model that takes conversations.",
     ),
 }
-# By the key that is missing.
+# Of preferences where none are taken, or something else where they are: by the missing key.
 METHOD_ADVICE = {
     "messages": "The file holds preferences: create the job with the method 'dpo', or write each "
     'example as {"messages": [...]}.',
+    PAIR_KEYS[0]: "The file holds preferences, and the specified model is a completions model: "
+    'write each example as {"prompt": "what the model reads", "completion": "what it answers"}, or '
+    "create the job with a chat model and the method 'dpo'.",
     INPUT: "The method 'dpo' needs preferences: write each example with an \"input\", a "
     '"preferred_output" and a "non_preferred_output", or create the job without that method.',
 }
@@ -98,7 +101,8 @@ class FileCheck:
         expects_preferences = set(self._formats) == {Format.PREFERENCES}
         if found is not Format.PREFERENCES and not expects_preferences:
             return Problem(*OTHER_FORMAT[found])
-        missing = INPUT if expects_preferences else "messages"
+        expected = Format.CHAT if Format.CHAT in self._formats else next(iter(self._formats))
+        missing = FORMAT_KEYS[expected][0]
         return Problem(
             f'Invalid file format. Example {number} is missing key "{missing}".',
             METHOD_ADVICE[missing],

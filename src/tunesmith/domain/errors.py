@@ -12,6 +12,9 @@ TunesmithError
 ├── UrlTooLong              a longer URL than the limit
 ├── HeadTooLarge            more headers than the limit
 ├── RateLimited             too much at once; try again later
+│   ├── RequestLimitReached the key's requests per minute
+│   ├── TokenLimitReached   the key's tokens per minute
+│   └── TooManyJobs         the organisation's jobs that have not ended
 ├── UnsupportedModel        a base model's files are of a kind we don't run
 ├── Unavailable             a part of the service is down; a retry helps
 │   └── StorageFull         the disk is full
@@ -40,6 +43,7 @@ class TunesmithError(Exception):
     """The root; raise one of its branches."""
 
     default_code: str | None = None
+    retry_after_s: float | None = None  # when the same request may pass; infinite: never
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -116,6 +120,26 @@ class RateLimited(TunesmithError):
     """Too much at once; the same request may pass later."""
 
     default_code = "rate_limit_exceeded"
+    retry_after_s: float | None = 1.0
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+
+class RequestLimitReached(RateLimited):
+    """More requests in a minute than the key may send."""
+
+
+class TokenLimitReached(RateLimited):
+    """More tokens in a minute than the key may use."""
+
+
+class TooManyJobs(RateLimited):
+    """More jobs that have not ended than the organisation may have. When one ends isn't known."""
+
+    retry_after_s = None
 
 
 class UnsupportedModel(TunesmithError):
@@ -128,6 +152,7 @@ class Unavailable(TunesmithError):
     """A part of the service doesn't answer; a retry helps."""
 
     default_code = "service_unavailable"
+    retry_after_s = 1.0
 
 
 class StorageFull(Unavailable):

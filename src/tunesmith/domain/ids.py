@@ -35,6 +35,9 @@ class Ids:
     def checkpoint(self) -> str:
         return "ftckpt_" + self.base62(24)
 
+    def permission(self) -> str:
+        return "cp_" + self.base62(24)
+
     def adapter(self) -> str:
         """Also the `{id}` at the end of an `ft:` name: 8 characters."""
         return self.base62(8)

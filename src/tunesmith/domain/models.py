@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tunesmith.domain import errors
 from tunesmith.domain.examples import SUPERVISED_FORMATS, Format
+from tunesmith.domain.tenancy import Scope
 
 MAX_SUFFIX_LENGTH = 64  # of jobs
 MAX_FINE_TUNE_SUFFIX_LENGTH = 40  # of the first era
@@ -58,6 +59,11 @@ class BaseModel:
     formats: tuple[Format, ...] = SUPERVISED_FORMATS  # of training files that it takes
     prices: Prices = Prices()
 
+    @property
+    def takes_preferences(self) -> bool:
+        """Whether the method `dpo` can train it, which compares answers in conversations."""
+        return Format.CHAT in self.formats
+
     def training_limit(self, max_positions: int) -> int:
         """Tokens of an example: what the entry says, within what the weights allow."""
         return min(self.training_context or max_positions, max_positions)
@@ -78,6 +84,10 @@ class TunedModel:
     adapter_id: str
     job_id: str
     created_at: datetime
+
+    def is_of(self, scope: Scope) -> bool:
+        """Whether it is the scope's own: others may only use it, if they have a permission."""
+        return scope == Scope(self.organization_id, self.project_id)
 
 
 class Catalog:

@@ -24,6 +24,20 @@ class Project:
 
 
 @dataclass(frozen=True)
+class RateLimits:
+    """What a key may use in a minute. None: not said, so the default holds; 0: no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+    def or_else(self, defaults: "RateLimits") -> "RateLimits":
+        return RateLimits(
+            defaults.requests if self.requests is None else self.requests,
+            defaults.tokens if self.tokens is None else self.tokens,
+        )
+
+
+@dataclass(frozen=True)
 class ApiKey:
     """A key as we keep it: its hash and what a person recognises it by, never the key."""
 
@@ -36,6 +50,8 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None
     expires_at: datetime | None
+    requests_per_minute: int | None = None  # as in RateLimits
+    tokens_per_minute: int | None = None
 
     def state(self, now: datetime) -> str:
         """In a word, for lists."""
@@ -60,6 +76,7 @@ class Caller:
     organization: Organization
     project: Project
     is_admin: bool
+    limits: RateLimits = RateLimits()
 
     @property
     def scope(self) -> Scope:

@@ -24,6 +24,7 @@ from tunesmith.domain.generation import (
     ShownToken,
     TokenLogprobs,
 )
+from tunesmith.domain.shares import Fit
 from tunesmith.inference.adapter_slots import AdapterSlots, KnownAdapter
 from tunesmith.inference.cache import Cache
 from tunesmith.inference.detokenizer import Detokenizer
@@ -40,6 +41,10 @@ log = logging.getLogger("tunesmith.engine")
 
 STEP_FAILED = (
     "The engine failed on this request. Send it again; if it fails again, tell the operator."
+)
+BEYOND_SHARE = (
+    "Too many completions of your project are waiting already. Send this request again when "
+    "some of them are done."
 )
 NOT_NUMBERS = "The model's numbers overflowed on this request; its adapter may be damaged."
 
@@ -61,7 +66,9 @@ class Request:
     params: SamplingParams
     n: int = 1
     adapter: str | None = None  # a loaded one's name; None: the bare base model
-    cache_salt: str | None = None  # what is computed is shared among requests of one salt only
+    # Whom it is for: what is computed is shared among requests of one salt only, and the engine's
+    # time fairly between salts.
+    cache_salt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Engine:
         """Queues a request's sequences, one per choice.
 
         Raises InvalidRequest for what can never be run, NotFound for an adapter that isn't
-        loaded, Unavailable if the queue is full.
+        loaded, RateLimited if too many of the same salt wait, Unavailable if the queue is full.
         """
         self._check(request)
         adapter = self._find_adapter(request.adapter)
@@ -246,8 +253,11 @@ class Engine:
                 param="prompt",
                 code="context_length_exceeded",
             )
-        if self._scheduler.num_waiting + request.n > self.limits.max_waiting:
-            raise errors.Unavailable("The engine has too much to do. Try again in a moment.")
+        match self._scheduler.fit(request.n, request.cache_salt):
+            case Fit.BEYOND_SHARE:
+                raise errors.RateLimited(BEYOND_SHARE)
+            case Fit.FULL:
+                raise errors.Unavailable("The engine has too much to do. Try again in a moment.")
 
     def _find_adapter(self, name: str | None) -> KnownAdapter | None:
         if name is None:

@@ -23,7 +23,9 @@ class Sequence:
     end_token_ids: frozenset[int] = frozenset()
     index: int = 0  # of this choice among its request's `n`
     adapter: KnownAdapter | None = None  # None: the bare base model
-    cache_salt: str | None = None  # blocks are shared among sequences of the same salt only
+    # Whom it is for, in a word that nobody can read: blocks are shared among sequences of the same
+    # salt only, and the engine is shared fairly between salts.
+    cache_salt: str | None = None
     leader: "Sequence | None" = None  # the first choice of the same request, which reads the prompt
     finish_reason: FinishReason | None = None
     num_prompt_tokens: int = field(init=False)

@@ -48,6 +48,7 @@ STATUSES: dict[type[errors.TunesmithError], int] = {
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
     errors.PayloadTooLarge: 413,
+    errors.RateLimited: 429,
     errors.Unavailable: 503,
 }
 

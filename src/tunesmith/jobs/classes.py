@@ -90,8 +90,8 @@ class _Classes:
         if len(found) != expected:
             number = f"more than {expected}" if len(found) > expected else f"only {len(found)}"
             raise _refusal(
-                f"Its completions make {number} classes: {_shown(found, renderer)}. Let each be "
-                f"one of {expected}, always written the same; classification_n_classes is their "
+                f"Its completions make {number} classes: {_shown(list(found), renderer)}. Let each "
+                f"be one of {expected}, always written the same; classification_n_classes is their "
                 "number, 2 where only classification_positive_class is given."
             )
         return cls(list(found), renderer)
@@ -123,7 +123,7 @@ class _Classes:
             "do."
         )
 
-    def _shown(self, completions: Iterable[Completion]) -> str:
+    def _shown(self, completions: Sequence[Completion]) -> str:
         return _shown(completions, self._renderer)
 
 
@@ -138,11 +138,11 @@ def _completion(row: Row) -> Completion:
     return tuple(row.token_ids[start:])
 
 
-def _shown(completions: Iterable[Completion], renderer: Renderer) -> str:
+def _shown(completions: Sequence[Completion], renderer: Renderer) -> str:
     """The first few."""
-    texts = [_quoted(_text(completion, renderer)) for completion in completions]
-    more = f" and {len(texts) - SHOWN_CLASSES} more" if len(texts) > SHOWN_CLASSES else ""
-    return ", ".join(texts[:SHOWN_CLASSES]) + more
+    shown = [_quoted(_text(completion, renderer)) for completion in completions[:SHOWN_CLASSES]]
+    num_more = len(completions) - len(shown)
+    return ", ".join(shown) + (f" and {num_more} more" if num_more else "")
 
 
 def _text(completion: Completion, renderer: Renderer) -> str:

@@ -66,8 +66,16 @@ TOLD_PLACES = 10  # of the queue: who waits there is told when it moves on
 
 
 class Jobs:
-    def __init__(self, database: Database, blobs: Blobs, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        ids: Ids,
+        clock: Clock,
+        max_active: int | None = None,
+    ) -> None:
         self._database = database
+        self._max_active = max_active  # of one organisation on one base model
         self._blobs = blobs
         self._ids = ids
         self._clock = clock
@@ -77,10 +85,12 @@ class Jobs:
     def create(
         self, job: Job, events: Sequence[NewEvent], answered: AnsweredRequest | None = None
     ) -> None:
-        """InvalidRequest if a file of the job was deleted since the caller looked. Raises
-        AlreadyAnswered for a retry."""
+        """InvalidRequest if a file of the job was deleted since the caller looked, TooManyJobs if
+        too many of its organisation have not ended. Raises AlreadyAnswered for a retry."""
         with self._database.write() as connection:
             write_answered(connection, answered)
+            if self._max_active is not None:
+                _refuse_too_many(connection, job, self._max_active)
             _hold_file(connection, job, job.training_file_id, "training_file")
             if job.validation_file_id is not None:
                 _hold_file(connection, job, job.validation_file_id, "validation_file")
@@ -106,8 +116,11 @@ class Jobs:
         metadata: Mapping[str, str] | None = None,
         without_metadata: bool = False,
     ) -> Page[Job]:
-        """Newest first; all pairs of `metadata` must match. InvalidRequest if `after` is no job
-        of this scope."""
+        (
+            """Newest first; all pairs of `metadata` must match. `after` is an id of either era;
+        InvalidRequest if it is no job of this scope."""
+            ""
+        )
         only = [_has_metadata(key, value) for key, value in (metadata or {}).items()]
         if without_metadata:
             only.append(~exists().where(tables.job_metadata.c.job_id == tables.jobs.c.id))
@@ -119,7 +132,7 @@ class Jobs:
                 in_scope(tables.jobs, scope),
                 order=NEWEST,
                 limit=limit,
-                after=after,
+                after=after and job_id_of(after),
                 only=only,
             )
 
@@ -414,6 +427,27 @@ def _blobs_let_go(connection: Connection, row: RowMapping) -> list[str]:
     if row["status"] in UNFINISHED:
         return []
     return unused_blobs(connection, [row["training_blob"], row["validation_blob"]])
+
+
+def _refuse_too_many(connection: Connection, job: Job, max_active: int) -> None:
+    """Raises TooManyJobs."""
+    query = (
+        select(tables.jobs.c.status, func.count())
+        .where(
+            tables.jobs.c.organization_id == job.organization_id,
+            tables.jobs.c.base_model == job.base_model,
+            tables.jobs.c.status.in_(UNFINISHED),
+        )
+        .group_by(tables.jobs.c.status)
+    )
+    counts: dict[JobStatus, int] = {row[0]: row[1] for row in connection.execute(query)}
+    num_active, num_running = sum(counts.values()), counts.get(JobStatus.RUNNING, 0)
+    if num_active >= max_active:
+        raise errors.TooManyJobs(
+            "This fine-tune request has been rate-limited. Your organization has reached the "
+            f"maximum of {max_active} active requests ({num_running} running, "
+            f"{num_active - num_running} pending) for the model '{job.base_model}'."
+        )
 
 
 def _hold_file(connection: Connection, job: Job, file_id: str, param: str) -> None:

@@ -148,6 +148,8 @@ api_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
     Column("expires_at", UtcTime),
+    Column("requests_per_minute", BigInteger),
+    Column("tokens_per_minute", BigInteger),
     sqlite_autoincrement=True,
 )
 
@@ -303,6 +305,27 @@ tuned_models = Table(
     Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Index("ix_tuned_models_project", "organization_id", "project_id"),
+    sqlite_autoincrement=True,
+)
+
+# Each goes with the model or the project that it is about.
+model_permissions = Table(
+    "model_permissions",
+    metadata,
+    _position(),
+    Column("id", String, nullable=False, unique=True),
+    Column(
+        "model_name", String, ForeignKey("tuned_models.name", ondelete="CASCADE"), nullable=False
+    ),
+    Column(
+        "project_id",
+        String,
+        ForeignKey("projects.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("model_name", "project_id"),
     sqlite_autoincrement=True,
 )
 

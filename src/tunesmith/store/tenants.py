@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, or_, select, update
 
 from tunesmith.domain import errors
 from tunesmith.domain.ids import Ids
-from tunesmith.domain.tenancy import ApiKey, Caller, Organization, Project
+from tunesmith.domain.tenancy import ApiKey, Caller, Organization, Project, RateLimits
 from tunesmith.store import tables
 from tunesmith.store.database import Clock, Database, Task
 from tunesmith.store.rows import from_row, to_row
@@ -24,7 +24,14 @@ FIRST_ORGANIZATION = "local"
 DEFAULT_PROJECT = "default"
 KEY_BYTES = 32  # 43 characters of URL-safe base64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+LIMIT_COLUMNS = ("requests_per_minute", "tokens_per_minute")
 MIN_HINTED_LENGTH = 20  # of shorter keys, which an operator may choose, the end is not shown
+
+
+@dataclass(frozen=True)
+class ListedProject:
+    project: Project
+    organization_name: str
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,33 @@ class Tenants:
         with self._database.read() as connection:
             return from_row(Organization, connection.execute(query).mappings().one())
 
+    def create_project(self, org_name: str, name: str) -> Project:
+        """The organisation's project of this name; both are made if they aren't there.
+        InvalidRequest for a name that can't be used."""
+        with self._database.write() as connection:
+            self._database.exclude_others(connection, Task.ARRANGE_TENANTS)
+            organization = self._ensure_organization(connection, org_name)
+            return self._ensure_project(connection, organization, name)
+
+    def list_projects(self) -> list[ListedProject]:
+        """All projects of all organisations, by the organisation's name and then their own."""
+        organizations, projects = tables.organizations, tables.projects
+        query = (
+            select(projects, organizations.c.name.label("organization_name"))
+            .join(organizations, projects.c.organization_id == organizations.c.id)
+            .order_by(organizations.c.name, projects.c.name)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [ListedProject(from_row(Project, row), row["organization_name"]) for row in rows]
+
     def create_key(
         self,
         org_name: str,
         project_name: str = DEFAULT_PROJECT,
         is_admin: bool = False,
         lifetime: timedelta | None = None,
+        limits: RateLimits = RateLimits(),  # noqa: B008  # frozen
     ) -> str:
         """A new key, shown this once, valid for `lifetime` (None: until it is revoked);
         organisation and project are made if they aren't there. InvalidRequest for a name that
@@ -91,7 +119,8 @@ class Tenants:
             self._database.exclude_others(connection, Task.ARRANGE_TENANTS)
             organization = self._ensure_organization(connection, org_name)
             project = self._ensure_project(connection, organization, project_name)
-            row = to_row(self._api_key(project, key, is_admin=is_admin, lifetime=lifetime))
+            own = self._api_key(project, key, is_admin=is_admin, lifetime=lifetime)
+            row = to_row(own) | _limit_columns(limits)
             connection.execute(insert(tables.api_keys).values(**row, is_bootstrap=False))
         return key
 
@@ -119,6 +148,25 @@ class Tenants:
             )
             for row in rows
         ]
+
+    def limits_of(self, id: str) -> RateLimits | None:
+        """None if there is no such valid key."""
+        keys = tables.api_keys.c
+        query = select(keys.requests_per_minute, keys.tokens_per_minute).where(
+            keys.id == id, keys.revoked_at.is_(None)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else RateLimits(*row)
+
+    def limit_key(self, id: str, limits: RateLimits) -> bool:
+        """From its next request on the key has these limits; False if there is no such valid
+        key."""
+        keys = tables.api_keys.c
+        valid = (keys.id == id) & keys.revoked_at.is_(None)
+        with self._database.write() as connection:
+            limited = update(tables.api_keys).where(valid).values(_limit_columns(limits))
+            return connection.execute(limited).rowcount == 1
 
     def revoke_key(self, id: str) -> bool:
         """From now on nobody gets in with this key; False if there is no such valid key.
@@ -151,7 +199,8 @@ class Tenants:
         if known is None:
             connection.execute(insert(tables.api_keys).values(row))
         else:
-            kept = row | {"id": known}
+            kept = {name: value for name, value in row.items() if name not in LIMIT_COLUMNS}
+            kept["id"] = known
             connection.execute(update(tables.api_keys).where(of_key).values(kept))
 
     def _api_key(
@@ -229,6 +278,8 @@ def _find_caller(connection: Connection, key: str, now: datetime) -> Caller | No
         select(
             keys.c.id.label("key_id"),
             keys.c.is_admin,
+            keys.c.requests_per_minute,
+            keys.c.tokens_per_minute,
             *(column.label(f"organization_{column.name}") for column in organizations.c),
             *(column.label(f"project_{column.name}") for column in projects.c),
         )
@@ -249,7 +300,12 @@ def _find_caller(connection: Connection, key: str, now: datetime) -> Caller | No
     project = Project(
         row.project_id, row.project_organization_id, row.project_name, row.project_created_at
     )
-    return Caller(row.key_id, organization, project, row.is_admin)
+    limits = RateLimits(row.requests_per_minute, row.tokens_per_minute)
+    return Caller(row.key_id, organization, project, row.is_admin, limits)
+
+
+def _limit_columns(limits: RateLimits) -> dict[str, int | None]:
+    return dict(zip(LIMIT_COLUMNS, (limits.requests, limits.tokens), strict=True))
 
 
 def _digest(key: str) -> str:

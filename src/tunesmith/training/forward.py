@@ -30,7 +30,7 @@ class BatchSums:
     """Of each row, sums over its positions that bear loss. Still on the device: nothing has waited
     for it."""
 
-    nll_R: Tensor  # fp32, weight times nats; in training it has a gradient
+    nll_R: Tensor  # fp64, weight times nats; in training it has a gradient
     num_wrong_R: Tensor  # int64, of the labels that are learned
     num_labels_R: NDArray[np.int64]  # that are learned, which a prompt's never are
     weight: float  # of all rows
@@ -94,7 +94,7 @@ def means(parts: Sequence[BatchSums]) -> Means:
     num_labels = sum(int(part.num_labels_R.sum()) for part in parts)
     return Means(
         loss=math.fsum(nlls) / math.fsum(part.weight for part in parts),
-        accuracy=1 - sum(wrongs) / num_labels,
+        accuracy=(num_labels - sum(wrongs)) / num_labels,
         sequence_accuracy=wrongs.count(0) / len(wrongs),
     )
 
@@ -129,7 +129,8 @@ class _HeadLoss(torch.autograd.Function):
         wrong."""
         hidden_NC = hidden_TC.detach().index_select(0, asked_N)
         needs_grad = ctx.needs_input_grad[0]
-        nll_R = torch.zeros(num_rows, device=hidden_TC.device)
+        # Preferences compare sums over long answers, so these must not round at every token.
+        nll_R = torch.zeros(num_rows, device=hidden_TC.device, dtype=torch.float64)
         num_wrong_R = torch.zeros(num_rows, device=hidden_TC.device, dtype=torch.int64)
         grads: list[Tensor] = []
         for start in range(0, len(asked_N), max_positions):
@@ -141,7 +142,7 @@ class _HeadLoss(torch.autograd.Function):
                 piece_nll = nll_N.sum()
             if needs_grad:
                 grads.extend(torch.autograd.grad(piece_nll, hidden))
-            nll_R.index_add_(0, rows_N[piece], nll_N.detach())
+            nll_R.index_add_(0, rows_N[piece], nll_N.detach().double())
             is_wrong = losses.is_wrong(logits.detach(), labels_N[piece]) & is_learned_N[piece]
             num_wrong_R.index_add_(0, rows_N[piece], is_wrong.long())
         if needs_grad:
@@ -153,7 +154,7 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         asked_N, rows_N, grad_NC = ctx.saved_tensors
-        of_rows_N1 = grads[0].index_select(0, rows_N).unsqueeze(1)
+        of_rows_N1 = grads[0].to(grad_NC.dtype).index_select(0, rows_N).unsqueeze(1)
         grad_TC = grad_NC.new_zeros(ctx.num_tokens, grad_NC.shape[1])
         grad_TC.index_copy_(0, asked_N, grad_NC * of_rows_N1)
         return grad_TC, None, None, None, None, None, None, None, None

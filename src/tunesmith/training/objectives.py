@@ -126,7 +126,7 @@ def _preference_means(parts: Sequence[_Compared]) -> Means:
     margins = margins_P.tolist()
     return Means(
         loss=float(losses.preference_loss(margins_P)) / len(margins),
-        accuracy=1 - sum(wrongs) / num_labels,
+        accuracy=(num_labels - sum(wrongs)) / num_labels,
         sequence_accuracy=wrongs.count(0) / len(wrongs),
         preference={
             REWARD_MARGIN: math.fsum(margins) / len(margins),

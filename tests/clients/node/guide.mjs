@@ -1,11 +1,12 @@
 // The way of the 2024 guide with the official Node SDK, which reads key and address from the
 // environment: upload a file, make a job of it, follow it, talk to what it made.
-// Usage: node guide.mjs FILE; prints one JSON object with what was seen on the way.
+// Then it lends the model to another project and takes it back.
+// Usage: node guide.mjs FILE PROJECT_ID; prints one JSON object with what was seen on the way.
 
 import fs from 'node:fs';
 import OpenAI, { toFile } from 'openai';
 
-const [path] = process.argv.slice(2);
+const [path, projectId] = process.argv.slice(2);
 const openai = new OpenAI();
 const ended = ['succeeded', 'failed', 'cancelled'];
 
@@ -57,6 +58,21 @@ for await (const chunk of await openai.chat.completions.create({ ...request, str
   streamed += chunk.choices[0]?.delta?.content ?? '';
 }
 
+const permissions = openai.fineTuning.checkpoints.permissions;
+const granted = [];
+for await (const permission of permissions.create(job.fine_tuned_model, {
+  project_ids: [projectId],
+})) {
+  granted.push(permission);
+}
+const listed = [];
+for await (const permission of permissions.list(job.fine_tuned_model, { limit: 1 })) {
+  listed.push(permission);
+}
+const withdrawn = await permissions.delete(granted[0].id, {
+  fine_tuned_model_checkpoint: job.fine_tuned_model,
+});
+
 let refusal = null;
 try {
   await openai.fineTuning.jobs.cancel(job.id);
@@ -74,6 +90,9 @@ console.log(
     checkpoints,
     message: completion.choices[0].message,
     streamed,
+    granted,
+    listed,
+    withdrawn,
     refusal,
     deleted,
   }),

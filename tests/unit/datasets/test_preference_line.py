@@ -155,6 +155,12 @@ def test_conversations_are_no_preferences_and_the_reverse() -> None:
     assert "create the job with the method 'dpo'" in error.notes[0]
 
 
+def test_a_model_that_takes_no_conversations_is_not_advised_to_learn_them() -> None:
+    error = refuse("\n".join([LINE] * 12), formats=(Format.COMPLETIONS,))
+    assert error.message == f'{STRUCTURE}Invalid file format. Example 1 is missing key "prompt".'
+    assert "create the job with a chat model" in error.notes[0]
+
+
 def test_a_preference_becomes_two_rows_that_weigh_the_last_answer() -> None:
     """Both are rows of a conversation with that one answer to learn."""
     renderer = Renderer.load(TINY)

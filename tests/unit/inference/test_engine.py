@@ -465,6 +465,22 @@ def test_an_adapter_is_loaded_once(folder: Path, decoder: Decoder) -> None:
 
 def test_a_full_queue_turns_requests_away(folder: Path) -> None:
     engine = an_engine(folder, max_waiting=3)
-    engine.submit(Request([1], greedy(), n=3))
-    with pytest.raises(errors.Unavailable):
-        engine.submit(Request([1], greedy()))
+    engine.submit(Request([1], greedy(), n=3, cache_salt="a"))
+    with pytest.raises(errors.RateLimited):  # who filled it
+        engine.submit(Request([1], greedy(), cache_salt="a"))
+    with pytest.raises(errors.Unavailable):  # who finds it full
+        engine.submit(Request([1], greedy(), cache_salt="b"))
+
+
+def test_a_queue_is_never_filled_by_one_tenant_alone(folder: Path) -> None:
+    engine = an_engine(folder, max_waiting=12)
+    for salt, most, refusal in (
+        ("a", 6, errors.RateLimited),
+        ("b", 3, errors.Unavailable),  # it would get a fourth if the first had not taken six
+        ("c", 1, errors.Unavailable),
+    ):
+        for _ in range(most):
+            engine.submit(Request([1], greedy(), cache_salt=salt))
+        with pytest.raises(refusal):
+            engine.submit(Request([1], greedy(), cache_salt=salt))
+    assert engine.num_sequences == 10, "and there is room left for who comes next"

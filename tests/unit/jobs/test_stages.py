@@ -3,8 +3,9 @@
 import base64
 import csv
 import io
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.unit.store.builders import a_job, add_file, stored_file
 from tunesmith.adapters.shelf import AdapterShelf
 from tunesmith.domain.classification import Classification
 from tunesmith.domain.eras import Era
-from tunesmith.domain.errors import InvalidTrainingData
+from tunesmith.domain.errors import InvalidRequest, InvalidTrainingData
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Event, Job, JobStatus
 from tunesmith.domain.models import BaseModel, Catalog
@@ -105,15 +106,22 @@ def create(workshop: Workshop, **changes: Any) -> Job:
     return job
 
 
+def walk(
+    workshop: Workshop,
+    status: JobStatus,
+    stage: Callable[[Workshop, HeldLease, Job, Callable[[], bool]], None],
+) -> None:
+    """The one job of this status through a stage."""
+    claimed = workshop.store.jobs.claim("worker", [status], 60)
+    assert claimed is not None
+    job, lease = claimed
+    stage(workshop, HeldLease(workshop.store, lease, 60), job, lambda: False)
+
+
 def finished(workshop: Workshop, job: Job) -> Job:
     """The job after both stages."""
-    for status, stage in (
-        (JobStatus.VALIDATING_FILES, stages.validate),
-        (JobStatus.QUEUED, stages.run),
-    ):
-        claimed = workshop.store.jobs.claim("worker", [status], 60)
-        assert claimed is not None
-        stage(workshop, HeldLease(workshop.store, claimed[1], 60), claimed[0], lambda: False)
+    walk(workshop, JobStatus.VALIDATING_FILES, stages.validate)
+    walk(workshop, JobStatus.QUEUED, stages.run)
     done = workshop.store.jobs.find(Scope(job.organization_id, job.project_id), job.id)
     assert done is not None
     assert done.status is JobStatus.SUCCEEDED
@@ -212,10 +220,38 @@ def test_classes_that_cannot_be_told_apart_fail_the_job_while_it_is_validated(
     workshop: Workshop,
 ) -> None:
     asked = {"classification": Classification(num_classes=3)}
-    create(workshop, era=Era.FINE_TUNES, hyperparameters=asked)
-    claimed = workshop.store.jobs.claim("worker", [JobStatus.VALIDATING_FILES], 60)
-    assert claimed is not None
-    job, lease = claimed
+    job = create(workshop, era=Era.FINE_TUNES, hyperparameters=asked)
     with pytest.raises(InvalidTrainingData, match="make only 2 classes"):
-        stages.validate(workshop, HeldLease(workshop.store, lease, 60), job, lambda: False)
+        walk(workshop, JobStatus.VALIDATING_FILES, stages.validate)
     assert not workshop.run_folder(job.id).exists()
+
+
+@pytest.mark.parametrize("era", Era)
+def test_a_job_paused_behind_its_last_step_succeeds_when_it_is_resumed(
+    workshop: Workshop, era: Era
+) -> None:
+    """Nothing is told or named twice, though its end is walked through twice."""
+    store, job = workshop.store, create(workshop, era=era)
+    scope = Scope(job.organization_id, job.project_id)
+
+    def pausing() -> datetime:
+        """The time. Whoever asks for it when all is trained is too late to succeed."""
+        if len(store.checkpoints.page(job.id, limit=10).items) == 3:
+            with suppress(InvalidRequest):
+                store.jobs.pause(scope, job.id)
+        return now()
+
+    walk(workshop, JobStatus.VALIDATING_FILES, stages.validate)
+    with pytest.raises(stages.PutBack):
+        walk(replace(workshop, clock=pausing), JobStatus.QUEUED, stages.run)
+    (made,) = store.checkpoints.page(job.id, limit=1).items
+    assert store.jobs.resume(scope, job.id)
+    walk(workshop, JobStatus.QUEUED, stages.run)
+
+    done = store.jobs.find(scope, job.id)
+    assert done is not None
+    assert (done.status, done.fine_tuned_model) == (JobStatus.SUCCEEDED, made.model_name)
+    assert [data["step"] for data in metrics_of(workshop, job)] == list(range(1, 10))
+    for told_by in Era:
+        told = [event.message for event in store.events.since(job.id, told_by)[0]]
+        assert len(told) == len(set(told))

@@ -166,9 +166,11 @@ def add_job(store: Store, job: Job) -> Job:
     return job
 
 
-def running_job(store: Store, id: str = "ftjob-1", worker: str = "worker-1") -> Lease:
+def running_job(
+    store: Store, id: str = "ftjob-1", worker: str = "worker-1", scope: Scope = OURS
+) -> Lease:
     """A job that trains under a lease of 60 seconds."""
-    add_job(store, a_job(id))
+    add_job(store, a_job(id, scope=scope))
     claimed = store.jobs.claim(worker, [JobStatus.VALIDATING_FILES], ttl_s=60)
     assert claimed is not None
     store.jobs.move(claimed[1], JobStatus.QUEUED)

@@ -45,7 +45,12 @@ def described(connection: Connection) -> dict[str, object]:
                 for one in inspector.get_indexes(name)
             ),
             "foreign keys": sorted(
-                (one["constrained_columns"], one["referred_table"], one["referred_columns"])
+                (
+                    one["constrained_columns"],
+                    one["referred_table"],
+                    one["referred_columns"],
+                    str(one["options"]),
+                )
                 for one in inspector.get_foreign_keys(name)
             ),
         }

@@ -9,10 +9,34 @@ from sqlalchemy.engine import Engine
 
 from tests.unit.store.builders import FixedClock
 from tunesmith.domain import errors
+from tunesmith.domain.tenancy import RateLimits
 from tunesmith.store.store import Store
 
 KEY = "sk-" + "a" * 43
 OTHER_KEY = "sk-" + "b" * 43
+
+
+def test_limits_of_a_key_are_told_with_its_caller(store: Store) -> None:
+    key = store.tenants.create_key("acme", limits=RateLimits(60, 0))
+    caller = store.tenants.find_caller(key)
+    assert caller is not None
+    assert caller.limits == RateLimits(60, 0)
+    assert store.tenants.limits_of(caller.key_id) == RateLimits(60, 0)
+    assert store.tenants.limit_key(caller.key_id, RateLimits(None, 7))
+    (listed,) = store.tenants.list_keys()
+    assert (listed.key.requests_per_minute, listed.key.tokens_per_minute) == (None, 7)
+    assert store.tenants.revoke_key(caller.key_id)
+    assert store.tenants.limits_of(caller.key_id) is None
+    assert not store.tenants.limit_key(caller.key_id, RateLimits())
+
+
+def test_limits_of_the_first_key_outlast_a_restart(store: Store) -> None:
+    caller = store.tenants.ensure_first("local", KEY)
+    assert caller.limits == RateLimits()
+    store.tenants.limit_key(caller.key_id, RateLimits(5, 6))
+    assert store.tenants.ensure_first(None, KEY).limits == RateLimits(5, 6)
+    store.tenants.ensure_first(None, OTHER_KEY)
+    assert store.tenants.ensure_first(None, KEY).limits == RateLimits(5, 6)
 
 
 def test_first_start_makes_organisation_project_and_admin_key(store: Store) -> None:
@@ -190,13 +214,33 @@ def test_caller_is_found_with_one_query(store: Store) -> None:
     assert [one.split()[0] for one in statements] == ["BEGIN", "SELECT"]
 
 
+def test_project_is_made_once_and_is_the_one_that_keys_open(store: Store) -> None:
+    made = store.tenants.create_project("acme", "research")
+    assert store.tenants.create_project("acme", "research") == made
+    caller = store.tenants.find_caller(store.tenants.create_key("acme", "research"))
+    assert caller is not None
+    assert caller.project == made
+    assert caller.organization.name == "acme"
+
+
+def test_projects_are_listed_by_name(store: Store) -> None:
+    for organization, name in (("umbrella", "a"), ("acme", "sales"), ("acme", "research")):
+        store.tenants.create_project(organization, name)
+    listed = [(one.organization_name, one.project.name) for one in store.tenants.list_projects()]
+    assert listed == [("acme", "research"), ("acme", "sales"), ("umbrella", "a")]
+
+
 @pytest.mark.parametrize("name", ["", "a:b", "a b", "-a", "ä", "x" * 65])
 def test_name_that_would_break_a_model_name_is_refused(store: Store, name: str) -> None:
     with pytest.raises(errors.InvalidRequest, match="can't be the name"):
         store.tenants.ensure_first(name, KEY)
     with pytest.raises(errors.InvalidRequest, match="can't be the name"):
         store.tenants.create_key(name)
+    for words in ((name, "research"), ("acme", name)):
+        with pytest.raises(errors.InvalidRequest, match="can't be the name"):
+            store.tenants.create_project(*words)
     assert store.tenants.list_keys() == []
+    assert store.tenants.list_projects() == []
 
 
 def test_empty_key_is_refused(store: Store) -> None:

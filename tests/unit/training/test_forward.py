@@ -1,9 +1,12 @@
 """The summed loss of a batch, against each row run alone through the plain decoder."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.unit.training.runs import Examples, make_examples
 from tunesmith.datasets.batch import Batch, micro_batches
@@ -11,7 +14,7 @@ from tunesmith.datasets.render import Row
 from tunesmith.modeling.attention import RowAttention
 from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.lora import LoraAdapter, LoraSpec
-from tunesmith.training.forward import Means, forward, means
+from tunesmith.training.forward import BatchSums, Means, forward, means
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_loss_and_gradients_equal_the_definition(
     examples = make_examples(4)
     sums = forward(base, adapter, batch_of(examples), max_logits)
     expected = plain_nll(base, adapter, examples)
-    torch.testing.assert_close(sums.nll, expected)
+    torch.testing.assert_close(sums.nll, expected, check_dtype=False)
     ours = torch.autograd.grad(sums.nll, list(adapter.parameters()))
     theirs = torch.autograd.grad(expected, list(adapter.parameters()))
     for gradient, reference in zip(ours, theirs, strict=True):
@@ -75,6 +78,21 @@ def test_without_gradients_the_sums_are_the_same(base: Decoder, adapter: LoraAda
     assert not silent.nll.requires_grad
     assert torch.equal(silent.nll, sums.nll)
     assert torch.equal(silent.num_wrong_R, sums.num_wrong_R)
+
+
+def test_a_long_rows_sum_is_exact(base: Decoder, adapter: LoraAdapter) -> None:
+    """In fp32, added up one after another, it would be off by as much as two answers differ."""
+    generator = np.random.default_rng(0)
+    token_ids = generator.integers(8, base.shape.vocab_size, 500).tolist()
+    row = Row(token_ids, [0.0] + [1.0] * 499)
+    with torch.no_grad():
+        sums = forward(base, adapter, batch_of([[row]]))
+        inputs = torch.tensor(token_ids[:-1])
+        hidden = base(inputs, torch.arange(499), RowAttention([499]), adapter)
+        nlls = functional.cross_entropy(
+            base.logits(hidden), torch.tensor(token_ids[1:]), reduction="none"
+        )
+    assert sums.nll_R.item() == pytest.approx(math.fsum(nlls.tolist()), rel=1e-10)
 
 
 def right_rows(base: Decoder, adapter: LoraAdapter, examples: Examples) -> int:
@@ -133,6 +151,12 @@ def test_means_weigh_batches_by_their_tokens(base: Decoder, adapter: LoraAdapter
     together, alone = means(parts), means([whole])
     assert together.loss == pytest.approx(alone.loss, rel=1e-5)
     assert together.accuracy == alone.accuracy
+
+
+def test_one_right_of_ten_is_a_tenth() -> None:
+    """And not 1 - 9/10, which is less."""
+    part = BatchSums(torch.zeros(1), torch.tensor([9]), np.array([10]), 10.0)
+    assert means([part]).accuracy == 0.1
 
 
 def test_means_of_nothing_are_zero() -> None:
