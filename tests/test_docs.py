@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tunesmith.domain.uploads import MIME_TYPES
 from tunesmith.settings import Settings, help_text
+from tunesmith.wire.chat import ChatRequest
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,6 +23,12 @@ def test_the_accepted_mime_types_are_documented() -> None:
     named = set(re.findall(r"`([a-z]+/[a-z-]+)`", page))
     accepted = {one for types in MIME_TYPES.values() for one in types if "*" not in one}
     assert named == accepted
+
+
+def test_every_field_of_a_chat_request_is_documented() -> None:
+    page = (ROOT / "docs" / "inference.md").read_text(encoding="utf-8")
+    for name in ChatRequest.model_fields:
+        assert f"`{name}`" in page or f"`{name}." in page, f"docs/inference.md lacks `{name}`"
 
 
 def default_text(value: object) -> str:

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tunesmith.catalog import read_catalog, source_of
@@ -75,6 +75,8 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         max_upload_total_bytes=settings.max_upload_total_bytes,
         max_upload_part_bytes=settings.max_upload_part_bytes,
         max_body_bytes=settings.max_body_bytes,
+        completions_stored_for=timedelta(days=settings.stored_completion_days),
+        max_stored_bytes=settings.stored_completion_bytes,
     )
     connections = ConnectionLimits(
         max_connections=settings.max_connections,

@@ -65,6 +65,17 @@ class Settings:
         64 * 1024**2, "Largest part of a file that is uploaded in parts.", minimum=1
     )
     max_body_bytes: int = _setting(32 * 1024**2, "Largest JSON body of a request.", minimum=1024)
+    stored_completion_days: int = _setting(
+        30,
+        "Days that a chat completion is kept which was created with `store`.",
+        minimum=1,
+        maximum=36_500,
+    )
+    stored_completion_bytes: int = _setting(
+        1024**3,
+        "Bytes that a project's stored chat completions take at most; beyond, its oldest go.",
+        minimum=1,
+    )
     max_connections: int = _setting(
         1000, "Open connections of clients; beyond, the longest idle one is closed.", minimum=1
     )

@@ -5,7 +5,7 @@ No trainer runs here: a test puts jobs into the state it needs by the store's ow
 """
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +55,7 @@ LIMITS = ApiLimits(
     max_prompts=16,
     max_request_tokens=8192,
     max_logprobs=4096,
+    store_completion_s=60.0,  # so that no machine is too slow
 )
 
 
@@ -131,6 +132,7 @@ def live_api(
     connections: ConnectionLimits = ConnectionLimits(),  # noqa: B008  # frozen
     limits: ApiLimits = LIMITS,
     grace_s: int = 2,
+    clock: Callable[[], datetime] = now,
     rates: Rates | None = None,
     max_active_jobs: int | None = None,
 ) -> Iterator[LiveApi]:
@@ -158,11 +160,11 @@ def live_api(
     unserved = {base.source for base in unserved_bases}
     engines = {source: client for source in catalog.sources() if source not in unserved}
     models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
-    opened = open_store(data_dir, ids=IDS, clock=now, max_active_jobs=max_active_jobs)
+    opened = open_store(data_dir, ids=IDS, clock=clock, max_active_jobs=max_active_jobs)
     with closing(opened) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)
         reports = ReportDesk(data_dir / "reports", store.blobs, timeout_s=60.0)
-        services = Services(store, catalog, models, reports, IDS, now, limits, rates or Rates())
+        services = Services(store, catalog, models, reports, IDS, clock, limits, rates or Rates())
         app = create_api(services)
         with serving_api(app, own, connections, grace_s) as server:
             yield LiveApi(url_of(own), store, caller, shelf, app, data_dir, server)

@@ -33,6 +33,7 @@ NEUTRAL: dict[str, Any] = {
     "max_tokens": None,
     "metadata": {},
     "modalities": ["text"],
+    "moderation": None,
     "n": None,
     "parallel_tool_calls": True,
     "prediction": None,
@@ -130,6 +131,37 @@ def test_neutral_values_change_nothing(http: httpx2.Client, greedy: str) -> None
     answer = http.post("/v1/chat/completions", json={**body, **NEUTRAL})
     assert answer.status_code == 200, answer.text
     assert answer.json()["choices"][0]["message"]["content"] == greedy
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("reasoning_effort", ["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+        ("verbosity", ["low", "medium", "high"]),
+        ("service_tier", ["auto", "default", "flex", "scale", "priority", "fast"]),
+        ("prompt_cache_retention", ["in_memory", "24h"]),
+        ("prompt_cache_options", [{}, {"ttl": "30m", "mode": "explicit"}, {"mode": "implicit"}]),
+        (
+            "prediction",
+            [
+                {"type": "content", "content": "something else"},
+                {"type": "content", "content": [{"type": "text", "text": "something else"}]},
+            ],
+        ),
+    ],
+)
+def test_hints_are_taken_and_change_nothing(
+    http: httpx2.Client, greedy: str, name: str, values: list[Any]
+) -> None:
+    """What was predicted isn't counted as rejected either, for nobody looked at it."""
+    for value in values:
+        body = {"model": "tiny", "messages": HELLO, "max_tokens": 24, "temperature": 0}
+        answer = http.post("/v1/chat/completions", json={**body, name: value})
+        assert answer.status_code == 200, answer.text
+        reply = answer.json()
+        assert reply["choices"][0]["message"]["content"] == greedy
+        assert reply["service_tier"] == "default"
+        assert set(reply["usage"]["completion_tokens_details"].values()) == {0}
 
 
 def test_a_stream_is_the_reply_in_pieces(client: OpenAI, greedy: str) -> None:
@@ -257,6 +289,10 @@ def test_whole_conversations_are_understood(client: OpenAI) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None},
         {"role": "tool", "content": "42", "tool_call_id": "call_1"},
         {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": "", "refusal": "no"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+        {"role": "assistant", "content": "", "tool_calls": [], "function_call": None},
+        {"role": "user", "content": [{**TEXT_PART, "prompt_cache_breakpoint": BREAKPOINT}]},
         {"role": "user", "content": ""},
     ]
     reply = client.chat.completions.create(model="tiny", messages=messages, max_tokens=3)
@@ -264,6 +300,42 @@ def test_whole_conversations_are_understood(client: OpenAI) -> None:
 
 
 TEXT_PART = {"type": "text", "text": "kind"}
+BREAKPOINT = {"mode": "explicit"}
+
+
+def test_parts_and_their_joined_text_are_the_same_prompt(client: OpenAI) -> None:
+    """So is a developer's message, and a system's, to a template that doesn't know the first."""
+    parts = [{"type": "text", "text": text} for text in ("be", " ", "kind")]
+    instructions: list[Any] = [
+        {"role": "system", "content": "be kind"},
+        {"role": "system", "content": parts},
+        {"role": "developer", "content": "be kind"},
+        {"role": "developer", "content": parts},
+    ]
+    replies = [
+        client.chat.completions.create(
+            model="tiny", messages=[one, *HELLO], max_tokens=24, temperature=0
+        )
+        for one in instructions
+    ]
+    assert len({reply.choices[0].message.content for reply in replies}) == 1
+    assert {reply.usage and reply.usage.prompt_tokens for reply in replies} == {17}
+
+
+def test_an_answer_that_refused_is_read_as_the_refusal(client: OpenAI) -> None:
+    refusals: list[Any] = [
+        {"role": "assistant", "content": "no"},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": "", "refusal": "no"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+    ]
+    texts = [
+        client.chat.completions.create(
+            model="tiny", messages=[*HELLO, one, *HELLO], max_tokens=24, temperature=0
+        )
+        for one in refusals
+    ]
+    assert len({reply.choices[0].message.content for reply in texts}) == 1
 
 
 def test_tuned_models_and_checkpoints_answer_with_their_own_weights(

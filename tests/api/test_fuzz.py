@@ -38,6 +38,7 @@ uploads = {{ values = {uploads} }}
 jobs = {{ values = {jobs} }}
 fine_tunes = {{ values = {fine_tunes} }}
 models = {{ values = ["tiny", "gpt-4o-mini"] }}
+completions = {{ values = {completions} }}
 tuned = {{ values = {tuned} }}
 
 [checks.negative_data_rejection]
@@ -48,6 +49,7 @@ expected-statuses = ["400", "401", "403", "404", "413"]  # by default not 413: a
 "path.upload_id" = {{ dictionary = "uploads", probability = 0.5 }}
 "path.job_id" = {{ dictionary = "jobs", probability = 0.5 }}
 "path.fine_tune_id" = {{ dictionary = "fine_tunes", probability = 0.5 }}
+"path.completion_id" = {{ dictionary = "completions", probability = 0.5 }}
 "path.fine_tuned_model_checkpoint" = {{ dictionary = "tuned", probability = 0.5 }}
 "path.name" = {{ dictionary = "models", probability = 0.5 }}
 "body.model" = {{ dictionary = "models", probability = 0.9 }}
@@ -83,7 +85,7 @@ def test_made_up_requests_get_the_answers_that_the_document_promises(
 
 
 def config_for(client: OpenAI, tuned: str) -> str:
-    """Ids of files, uploads and jobs that the key may see, among the values that are tried."""
+    """Ids of all that the key may see, among the values that are tried."""
     files = [
         client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune").id
         for _ in range(NUM_FILES)
@@ -103,6 +105,17 @@ def config_for(client: OpenAI, tuned: str) -> str:
         ).id
         for _ in range(NUM_FILES)
     ]
+    completions = [
+        client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": "a"}], max_tokens=1, store=True
+        ).id
+        for _ in range(NUM_FILES)
+    ]
     return CONFIG.format(
-        files=files, uploads=uploads, jobs=jobs, fine_tunes=fine_tunes, tuned=[tuned]
+        files=files,
+        uploads=uploads,
+        jobs=jobs,
+        fine_tunes=fine_tunes,
+        tuned=[tuned],
+        completions=completions,
     )

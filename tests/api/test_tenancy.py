@@ -46,6 +46,8 @@ class Named:
     paused_job_id: str
     event_id: str
     checkpoint_id: str
+    completion_id: str
+    message_id: str
     model: str
     checkpoint_model: str
     permission_id: str
@@ -198,6 +200,23 @@ PROBES: Mapping[tuple[str, str], Sequence[Probe]] = {
         lambda named: Sent("POST", CHAT, {"model": named.model, "messages": HELLO}),
         lambda named: Sent("POST", CHAT, {"model": named.checkpoint_model, "messages": HELLO}),
         lambda named: Sent("POST", CHAT, {"model": named.model, "messages": HELLO, "stream": True}),
+        lambda named: Sent("POST", CHAT, {"model": named.model, "messages": HELLO, "store": True}),
+    ],
+    ("GET", CHAT): [lambda named: Sent("GET", f"{CHAT}?after={named.completion_id}")],
+    ("GET", CHAT + "/{completion_id}"): [
+        lambda named: Sent("GET", f"{CHAT}/{named.completion_id}"),
+    ],
+    ("POST", CHAT + "/{completion_id}"): [
+        lambda named: Sent("POST", f"{CHAT}/{named.completion_id}", {"metadata": {"a": "b"}}),
+    ],
+    ("DELETE", CHAT + "/{completion_id}"): [
+        lambda named: Sent("DELETE", f"{CHAT}/{named.completion_id}"),
+    ],
+    ("GET", CHAT + "/{completion_id}/messages"): [
+        lambda named: Sent("GET", f"{CHAT}/{named.completion_id}/messages"),
+        lambda named: Sent(
+            "GET", f"{CHAT}/{named.completion_id}/messages?after={named.message_id}"
+        ),
     ],
     ("POST", COMPLETIONS): [
         lambda named: Sent("POST", COMPLETIONS, {"model": named.model, "prompt": "hello"}),
@@ -220,6 +239,8 @@ NOBODY_S = Named(
     paused_job_id="ftjob-000000000000000000000003",
     event_id="ftevent-000000000000000000000000",
     checkpoint_id="ftckpt_000000000000000000000000",
+    completion_id="chatcmpl-00000000000000000000000000000",
+    message_id="chatcmpl-00000000000000000000000000000-0",
     model="ft:tiny:local::00000000",
     checkpoint_model="ft:tiny:local::00000000:ckpt-step-1",
     permission_id="cp_000000000000000000000000",
@@ -235,7 +256,8 @@ def operations(api: LiveApi) -> dict[tuple[str, str], Any]:
 @pytest.fixture
 def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
     """A finished job with all that it leaves behind, one each that waits, trains and is paused,
-    an upload that is complete but for the word, and the model lent to a third project."""
+    an upload that is complete but for the word, an answer that is stored, and the model lent to a
+    third project."""
     last = histories.tuned(api, base_folder, seed=1, num_checkpoints=2)[-1]
     done = api.store.jobs.find(api.caller.scope, last.job_id)
     assert done is not None
@@ -248,6 +270,8 @@ def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
         histories.started(api, job.id)
     api.store.jobs.pause(api.caller.scope, paused.id)
     upload_id, part_id = new_upload(http)
+    stored = {"model": "tiny", "messages": HELLO, "max_tokens": 1, "store": True}
+    completion_id = http.post(CHAT, json=stored).json()["id"]
     checkpoint = api.store.checkpoints.page(done.id, limit=10).items[-1]
     assert checkpoint.model_name != last.name
     friends = api.store.tenants.create_project("local", "friends")
@@ -263,6 +287,8 @@ def ours(api: LiveApi, http: httpx2.Client, base_folder: Path) -> Named:
         paused_job_id=paused.id,
         event_id=api.store.events.page(done.id, limit=1).items[0].id,
         checkpoint_id=checkpoint.id,
+        completion_id=completion_id,
+        message_id=f"{completion_id}-0",
         model=last.name,
         checkpoint_model=checkpoint.model_name,
         permission_id=permission.id,
@@ -417,5 +443,6 @@ def all_of_ours(api: LiveApi, named: Named) -> object:
         api.store.jobs.page(scope, limit=10_000),
         api.store.tuned_models.all(scope),
         api.store.uploads.find(scope, named.upload_id),
+        api.store.stored_completions.page(scope, limit=10_000),
         api.store.permissions.page(named.model, limit=100),
     )

@@ -37,6 +37,11 @@ OPERATIONS = (
     "GET /models/{model}",
     "DELETE /models/{model}",
     "POST /chat/completions",
+    "GET /chat/completions",
+    "GET /chat/completions/{completion_id}",
+    "POST /chat/completions/{completion_id}",
+    "DELETE /chat/completions/{completion_id}",
+    "GET /chat/completions/{completion_id}/messages",
     "POST /completions",
 )
 # The description doesn't say that this one is streamed too, in objects of the same kind.

@@ -20,6 +20,7 @@ from tunesmith.api import (
     openapi,
     permissions,
     reports,
+    stored_completions,
     uploads,
 )
 from tunesmith.api.context import Services
@@ -61,6 +62,7 @@ def create_api(services: Services) -> FastAPI:
         permissions,
         models,
         chat,
+        stored_completions,
         completions,
     ):
         app.include_router(resource.router, prefix="/v1")

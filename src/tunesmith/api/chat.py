@@ -3,10 +3,11 @@
     request → model behind the name → prompt token ids → engine → reply, whole or streamed
 
 What blocks (store, renderer) happens in a thread before the engine is asked; from there on all
-is async.
+is async. Where the client wants it stored, that is done before it can know of the answer's end
+(`storing.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -18,9 +19,18 @@ from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import ApiLimits, Services, ServicesDep
 from tunesmith.api.engine_messages import EngineRequest, Piece
-from tunesmith.api.generation import Generation, complete, events, head_of, refuse_many_logprobs
+from tunesmith.api.generation import (
+    Collected,
+    Generation,
+    complete,
+    events,
+    head_of,
+    refuse_many_logprobs,
+)
 from tunesmith.api.rate_limits import Charge
+from tunesmith.api.request_ids import request_id
 from tunesmith.api.serving import model_for
+from tunesmith.api.storing import store_completion
 from tunesmith.api.streams import EventStream, unless_disconnected
 from tunesmith.domain import errors
 from tunesmith.domain.generation import ScoredToken, TokenUsage
@@ -33,6 +43,8 @@ from tunesmith.wire.logprobs import LogprobWriter
 from tunesmith.wire.sampling import to_sampling
 
 router = APIRouter()
+
+Keep = Callable[[ChatReply], Awaitable[None]]  # stores what was answered
 
 Body = Annotated[ChatRequest, Depends(json_body(ChatRequest))]
 
@@ -59,12 +71,14 @@ async def create_chat_completion(
         num_prompt=generation.num_prompt_tokens,
         num_completion=generation.num_choices * _asked_tokens(body, generation),
     )
+
+    async def store(reply: ChatReply) -> None:
+        await store_completion(services, caller, body, reply, request_id(request))
+
+    keep = store if body.store else None
     if body.stream:
-        writer = ChunkWriter(prepared.head, includes_usage=body.includes_usage)
-        write = _Writing(writer, prepared.logprobs).events
-        write_usage = writer.usage if body.includes_usage else None
-        return EventStream(events(generation, charge, write, write_usage))
-    return await unless_disconnected(request.receive, _complete(prepared, charge))
+        return EventStream(_stream(prepared, charge, body.includes_usage, keep))
+    return await unless_disconnected(request.receive, _complete(prepared, charge, keep))
 
 
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
@@ -105,9 +119,25 @@ def _asked_tokens(body: ChatRequest, generation: Generation) -> int:
     return min(asked, generation.requests[0].params.max_tokens)
 
 
-async def _complete(prepared: Prepared, charge: Charge) -> ChatReply:
+async def _complete(prepared: Prepared, charge: Charge, keep: Keep | None) -> ChatReply:
     (pieces,), usage = await complete(prepared.generation, charge)
-    return await run_in_threadpool(_reply, prepared, pieces, usage)  # log-probabilities take long
+    # Log-probabilities take long.
+    reply = await run_in_threadpool(_reply, prepared, pieces, usage)
+    if keep is not None:
+        await keep(reply)
+    return reply
+
+
+def _stream(
+    prepared: Prepared, charge: Charge, includes_usage: bool, keep: Keep | None
+) -> AsyncGenerator[bytes]:
+    writer = ChunkWriter(prepared.head, includes_usage=includes_usage)
+    writing = _Writing(writer, prepared.logprobs)
+    write_usage = writer.usage if includes_usage else None
+    if keep is None:
+        return events(prepared.generation, charge, writing.events, write_usage)
+    keeping = _Keeping(prepared, writing, keep)
+    return events(prepared.generation, charge, keeping.events, write_usage, keeping.finish)
 
 
 def _reply(prepared: Prepared, pieces: Sequence[Piece], usage: TokenUsage) -> ChatReply:
@@ -124,7 +154,8 @@ def _max_tokens(body: ChatRequest, room: int, limits: ApiLimits) -> int:
     Raises InvalidRequest for a bound that is too high for them; none means as many as possible.
     """
     max_tokens = min(body.max_completion_tokens or body.max_tokens or room, room)
-    if body.num_logprobs is None or body.stream:  # a stream is passed on and not kept
+    is_passed_on = body.stream and not body.store  # and takes no memory
+    if body.num_logprobs is None or is_passed_on:
         return max_tokens
     n = body.n or 1
     if body.max_completion_tokens or body.max_tokens:
@@ -155,6 +186,10 @@ class _Writing:
         self._begun: set[int] = set()
 
     def events(self, _request: int, piece: Piece) -> bytes:
+        return self.first(piece) + self.last(piece)
+
+    def first(self, piece: Piece) -> bytes:
+        """All but what says that the choice is complete."""
         written = b""
         if piece.index not in self._begun:
             self._begun.add(piece.index)
@@ -162,6 +197,31 @@ class _Writing:
         if piece.text or piece.tokens:
             logprobs = self._logprobs(piece.tokens)
             written += self._writer.text(piece.index, piece.text, logprobs)
-        if piece.finish_reason:
-            written += self._writer.last(piece.index, piece.finish_reason)
         return written
+
+    def last(self, piece: Piece) -> bytes:
+        if not piece.finish_reason:
+            return b""
+        return self._writer.last(piece.index, piece.finish_reason)
+
+
+class _Keeping:
+    """A stream that is stored as well. Its last chunks wait until it is: whoever has seen them may
+    ask for the whole, or hang up."""
+
+    def __init__(self, prepared: Prepared, writing: _Writing, keep: Keep) -> None:
+        self._prepared = prepared
+        self._writing = writing
+        self._keep = keep
+        self._collected = Collected()
+        self._last_chunks = b""
+
+    def events(self, _request: int, piece: Piece) -> bytes:
+        self._collected.add(piece)
+        self._last_chunks += self._writing.last(piece)
+        return self._writing.first(piece)
+
+    async def finish(self, usage: TokenUsage) -> bytes:
+        pieces = self._collected.choices()
+        await self._keep(await run_in_threadpool(_reply, self._prepared, pieces, usage))
+        return self._last_chunks

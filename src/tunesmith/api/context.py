@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Annotated
 
@@ -35,6 +35,9 @@ class ApiLimits:
     max_prompts: int = 256  # of one request for text completions
     max_request_tokens: int = 2**18  # of all its prompts and all that may be made of them
     max_logprobs: int = 2**18  # in one answer: about a second of work to write them all
+    completions_stored_for: timedelta = timedelta(days=30)
+    max_stored_bytes: int = 1024**3  # of one project's stored completions
+    store_completion_s: float = 5.0  # the most that an answer waits for being stored
     followers: FollowerLimits = field(default_factory=FollowerLimits)  # of jobs' events
 
 

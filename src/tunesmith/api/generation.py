@@ -5,9 +5,11 @@ An answer is made of one or more requests, each for the same number of choices. 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from io import StringIO
 
 from tunesmith.api.context import Services
 from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
@@ -16,7 +18,7 @@ from tunesmith.api.errors import envelope
 from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import ServedModel
 from tunesmith.domain import errors
-from tunesmith.domain.generation import TokenUsage
+from tunesmith.domain.generation import ScoredToken, TokenUsage
 from tunesmith.wire.generation import END_OF_STREAM, Head, server_sent
 
 MAX_SEQUENCES = 256  # that one answer keeps an engine busy with; its other requests wait
@@ -24,6 +26,7 @@ MAX_SEQUENCES = 256  # that one answer keeps an engine busy with; its other requ
 News = tuple[int, Chunk]  # the number of the request that a chunk belongs to
 Write = Callable[[int, Piece], bytes]  # events for a piece of the request with this number
 WriteUsage = Callable[[TokenUsage], bytes]
+Finish = Callable[[TokenUsage], Awaitable[bytes]]  # events that were held back until then
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,34 @@ class Generation:
         return sum(request.n for request in self.requests)
 
 
+class Collected:
+    """One request's choices, put together from their pieces, of which a stream has thousands."""
+
+    def __init__(self) -> None:
+        self._texts: defaultdict[int, StringIO] = defaultdict(StringIO)
+        self._tokens: defaultdict[int, list[ScoredToken]] = defaultdict(list)
+        self._last: dict[int, Piece] = {}
+
+    def add(self, piece: Piece) -> None:
+        self._texts[piece.index].write(piece.text)
+        self._tokens[piece.index].extend(piece.tokens)
+        earlier = self._last.get(piece.index)
+        if earlier and earlier.prompt_tokens:
+            piece = replace(piece, prompt_tokens=earlier.prompt_tokens)
+        self._last[piece.index] = piece
+
+    def choices(self) -> list[Piece]:
+        """Each as one piece."""
+        return [
+            replace(
+                self._last[index],
+                text=self._texts[index].getvalue(),
+                tokens=tuple(self._tokens[index]),
+            )
+            for index in sorted(self._last)
+        ]
+
+
 def head_of(services: Services, id: str, model: ServedModel) -> Head:
     """What all parts of an answer begin with."""
     return Head(
@@ -53,21 +84,27 @@ def head_of(services: Services, id: str, model: ServedModel) -> Head:
 async def complete(generation: Generation, charge: Charge) -> tuple[list[list[Piece]], TokenUsage]:
     """The completions of each request, each as one piece, and what all of them took. Raises what
     `EngineClient.generate` raises."""
-    whole: list[dict[int, Piece]] = [{} for _ in generation.requests]
+    whole = [Collected() for _ in generation.requests]
     usage = TokenUsage(0, 0)
     async with aclosing(_chunks(generation, charge, stream=False)) as news:
         async for number, chunk in news:
             for piece in chunk.pieces:
-                earlier = whole[number].get(piece.index)
-                whole[number][piece.index] = _joined(earlier, piece) if earlier else piece
+                whole[number].add(piece)
             usage = _added(usage, chunk.usage)
-    return [[own[index] for index in sorted(own)] for own in whole], usage
+    return [collected.choices() for collected in whole], usage
 
 
 async def events(
-    generation: Generation, charge: Charge, write: Write, write_usage: WriteUsage | None
+    generation: Generation,
+    charge: Charge,
+    write: Write,
+    write_usage: WriteUsage | None,
+    finish: Finish | None = None,
 ) -> AsyncGenerator[bytes]:
-    """The stream's events. An error before the first one is raised, later ones are told."""
+    """The stream's events. An error before the first one is raised, later ones are told.
+
+    `finish` comes when all is generated, and before the client can know that.
+    """
     has_begun = False
     usage = TokenUsage(0, 0)
     try:
@@ -83,18 +120,11 @@ async def events(
             raise
         yield server_sent(envelope(error).model_dump())
         return
+    if finish is not None:
+        yield await finish(usage)
     if write_usage is not None:
         yield write_usage(usage)
     yield END_OF_STREAM
-
-
-def _joined(earlier: Piece, later: Piece) -> Piece:
-    return replace(
-        later,
-        text=earlier.text + later.text,
-        tokens=earlier.tokens + later.tokens,
-        prompt_tokens=earlier.prompt_tokens or later.prompt_tokens,
-    )
 
 
 def _added(usage: TokenUsage, more: TokenUsage | None) -> TokenUsage:

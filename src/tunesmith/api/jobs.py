@@ -5,7 +5,6 @@ training, and that the model can be trained. Their content is the worker's to ju
 first stage.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -18,6 +17,7 @@ from tunesmith.api.auth import CallerDep
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.idempotency import OnceDep
+from tunesmith.api.metadata_filters import METADATA_FILTER, metadata_filter
 from tunesmith.api.serving import trainable_model
 from tunesmith.domain import errors
 from tunesmith.domain.eras import Era
@@ -29,22 +29,11 @@ from tunesmith.wire.events import EventListReply, event_list_reply
 from tunesmith.wire.jobs import CreateJobRequest, JobListReply, JobReply, job_list_reply, job_reply
 
 MAX_PAGE = 10_000
-METADATA_PREFIX, METADATA_SUFFIX = "metadata[", "]"
 
 router = APIRouter()
 
 Body = Annotated[CreateJobRequest, Depends(json_body(CreateJobRequest, validation.job_refusal))]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-
-METADATA_FILTER = {
-    "name": "metadata",
-    "in": "query",
-    "description": "All pairs must match, as in `metadata[key]=value`; `metadata=null`: jobs "
-    "without metadata.",
-    "style": "deepObject",
-    "explode": True,
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-}
 
 
 @router.post("/fine_tuning/jobs")
@@ -65,7 +54,7 @@ def list_jobs(
     limit: Limit = 20,
     after: str | None = None,
 ) -> JobListReply:
-    metadata, without_metadata = _metadata_filter(request)
+    metadata, without_metadata = metadata_filter(request)
     page = services.store.jobs.page(
         caller.scope,
         limit=limit,
@@ -177,20 +166,3 @@ def _as_of(now: datetime, job: Job) -> Job:
     """Without an estimate that the clock has overtaken: whoever made it is late, or dead."""
     is_past = job.estimated_finish is not None and job.estimated_finish <= now
     return replace(job, estimated_finish=None) if is_past else job
-
-
-def _metadata_filter(request: Request) -> tuple[Mapping[str, str] | None, bool]:
-    """`metadata[k]=v`, any number of them, or `metadata=null` for jobs without metadata."""
-    pairs = {
-        name[len(METADATA_PREFIX) : -len(METADATA_SUFFIX)]: value
-        for name, value in request.query_params.multi_items()
-        if name.startswith(METADATA_PREFIX) and name.endswith(METADATA_SUFFIX)
-    }
-    plain = request.query_params.get("metadata")
-    if plain not in (None, "", "null"):
-        raise errors.InvalidRequest(
-            "Invalid 'metadata': filter by pairs, as in metadata[key]=value, or by metadata=null "
-            "for jobs without metadata.",
-            param="metadata",
-        )
-    return pairs or None, plain == "null"

@@ -54,16 +54,18 @@ class Janitor:
             num_uploads = self._store.uploads.sweep()
             num_blobs = self._store.files.sweep(self._min_blob_age)
             self._store.answered.sweep()
+            num_completions = self._store.stored_completions.sweep()
             num_runs = self._remove_ended_runs(newest)
             num_adapters = self._remove_unused_adapters(newest)
             self._remove_old_reports()
         except (OSError, errors.StorageFull):
             log.exception("could not sweep everything up; trying again later")
             return
-        if num_uploads or num_blobs or num_runs or num_adapters:
+        if num_uploads or num_blobs or num_completions or num_runs or num_adapters:
             log.info(
-                "swept up %d uploads, %d blobs, %d adapters and the snapshots of %d jobs",
-                *(num_uploads, num_blobs, num_adapters, num_runs),
+                "swept up %d uploads, %d blobs, %d stored completions, %d adapters and the "
+                "snapshots of %d jobs",
+                *(num_uploads, num_blobs, num_completions, num_adapters, num_runs),
             )
 
     def _remove_ended_runs(self, newest: float) -> int:

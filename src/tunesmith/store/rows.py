@@ -46,19 +46,21 @@ def fetch_page(
     limit: int,
     after: str | None,
     only: Sequence[ColumnElement[bool]] = (),
+    along: Sequence[ColumnElement[Any]] = (),
     is_ascending: bool = False,
 ) -> Page[Row]:
     """The rows `within` that also satisfy `only`, in the order of the columns `order`.
 
     `after` may be any row `within`, also one that `only` leaves out. InvalidRequest if there is
-    no such row.
+    no such row. `along`: columns of a table that `only` joins, which are equal to `order`; an index
+    that has them in order saves the database from sorting.
     """
-    query = select(table).where(within, *only)
+    query = select(*(table.c[field.name] for field in fields(kind))).where(within, *only)
     if after is not None:
         last = order_of(connection, table, within, order, after)
-        ours = tuple_(*order)
+        ours = tuple_(*(along or order))
         query = query.where(ours > last if is_ascending else ours < last)
-    query = query.order_by(*(c.asc() if is_ascending else c.desc() for c in order))
+    query = query.order_by(*(c.asc() if is_ascending else c.desc() for c in along or order))
     # One row more than asked for tells whether others follow.
     rows = connection.execute(query.limit(limit + 1)).mappings().all()
     return Page(tuple(from_row(kind, row) for row in rows[:limit]), has_more=len(rows) > limit)

@@ -11,7 +11,7 @@ from tunesmith.domain import errors
 from tunesmith.store import tables
 from tunesmith.store.database import Database, Task
 
-HEAD = "0006"  # the newest migration
+HEAD = "0007"  # the newest migration
 SCRIPTS = "tunesmith.store:migrations"
 
 # Alembic's own table, as it makes it.

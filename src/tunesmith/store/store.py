@@ -1,7 +1,7 @@
 """The store: everything that must survive, behind one object.
 
     .files .uploads .jobs .fine_tunes .events       named queries over the rows
-    .checkpoints .tuned_models .permissions .tenants
+    .checkpoints .tuned_models .permissions .tenants .stored_completions
     .blobs                                          bytes under keys of our own
 
 All calls are plain and blocking; they may come from any thread and any number of processes at
@@ -23,6 +23,7 @@ from tunesmith.store.fine_tunes import FineTunes
 from tunesmith.store.jobs import Jobs
 from tunesmith.store.permissions import Permissions
 from tunesmith.store.schema import migrate
+from tunesmith.store.stored_completions import StoredCompletions
 from tunesmith.store.tenants import Tenants
 from tunesmith.store.tuned_models import TunedModels
 from tunesmith.store.uploads import Uploads
@@ -48,6 +49,7 @@ class Store:
         self.checkpoints = Checkpoints(database)
         self.tuned_models = TunedModels(database)
         self.permissions = Permissions(database, ids, clock)
+        self.stored_completions = StoredCompletions(database, clock)
         self.tenants = Tenants(database, ids, clock)
 
     def close(self) -> None:

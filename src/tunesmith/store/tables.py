@@ -328,3 +328,63 @@ model_permissions = Table(
     UniqueConstraint("model_name", "project_id"),
     sqlite_autoincrement=True,
 )
+
+# The long column comes last: SQLite reads a row only as far as it must.
+stored_completions = Table(
+    "stored_completions",
+    metadata,
+    _position(),
+    Column("id", String, nullable=False, unique=True),
+    Column("organization_id", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+    Column("model", String, nullable=False),
+    Column("metadata", JsonOf(dict, dict), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("reply", String, nullable=False),
+    Index("ix_stored_completions_oldest", "organization_id", "project_id", "position"),
+    Index("ix_stored_completions_model", "organization_id", "project_id", "model", "position"),
+    sqlite_autoincrement=True,
+)
+
+stored_messages = Table(
+    "stored_messages",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column(
+        "completion_id",
+        String,
+        ForeignKey("stored_completions.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("number", Integer, nullable=False),
+    Column("content", String, nullable=False),
+    UniqueConstraint("completion_id", "number"),
+)
+
+# What a project's stored completions take together: to add it up anew each time takes too long.
+stored_sizes = Table(
+    "stored_sizes",
+    metadata,
+    Column("organization_id", String, primary_key=True),
+    Column("project_id", String, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
+# As `job_metadata`, and indexed for lists of any length: by pair, in the order of the list.
+stored_metadata = Table(
+    "stored_metadata",
+    metadata,
+    Column(
+        "position",
+        BigInteger,
+        ForeignKey("stored_completions.position", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Index("ix_stored_metadata_pair", "project_id", "key", "value", "position"),
+)

@@ -1,11 +1,13 @@
 """The messages of a chat request (behaviour reference, section 15.1), and what they become.
 
-Text only for now: other content parts are refused by their `type`.
+The models here read text: parts of other kinds are refused by their `type`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from tunesmith.domain import errors
 from tunesmith.domain.chat import Message, Role, ToolCall
@@ -15,24 +17,67 @@ MAX_MESSAGES = 2048
 MAX_PARTS = 2048  # of one message; tool calls too
 
 
+OTHER_MEDIA = {"image_url": "an image", "input_audio": "a recording", "file": "a file"}
+
+
+def refuse_other_media(part: Any) -> Any:  # Any: nothing is checked yet
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind in OTHER_MEDIA:
+        raise PydanticCustomError(
+            "unsupported_content",
+            "the models of this service read text only, and a part of type '{kind}' holds "
+            "{medium}. Send what it says as text",
+            {"kind": kind, "medium": OTHER_MEDIA[kind]},
+        )
+    return part
+
+
+class PromptCacheBreakpoint(Request):
+    mode: Literal["explicit"]
+
+
 class TextPart(Request):
     type: Literal["text"]
     text: str
+    # A hint: the engine finds beginnings that it knows without being told where they end.
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
 
 
-Content = str | Annotated[list[TextPart], Field(min_length=1), at_most(MAX_PARTS)]
+class RefusalPart(Request):
+    type: Literal["refusal"]
+    refusal: str
+
+
+Content = (
+    str
+    | Annotated[
+        list[Annotated[TextPart, BeforeValidator(refuse_other_media)]],
+        Field(min_length=1),
+        at_most(MAX_PARTS),
+    ]
+)
+AssistantContent = (
+    str
+    | Annotated[
+        list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]],
+        Field(min_length=1),
+        at_most(MAX_PARTS),
+    ]
+)
+# What can stand in a line of a prompt without being taken for anything else.
+Speaker = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s<|\\/>]+$")]
 
 
 class InstructionMessage(Request):
     role: Literal["developer", "system"]
     content: Content
-    name: str | None = None
+    name: Speaker | None = None
 
 
 class UserMessage(Request):
     role: Literal["user"]
     content: Content
-    name: str | None = None
+    name: Speaker | None = None
 
 
 class FunctionCallRequest(Request):
@@ -50,12 +95,12 @@ class AssistantMessage(Request):
     """Also what programs send back of an earlier reply, hence the keys that only replies have."""
 
     role: Literal["assistant"]
-    content: Content | None = None
+    content: AssistantContent | None = None
     refusal: str | None = None
-    name: str | None = None
+    name: Speaker | None = None
     tool_calls: Annotated[list[ToolCallRequest], at_most(MAX_PARTS)] | None = None
     function_call: FunctionCallRequest | None = None
-    audio: None = None
+    audio: dict[str, Any] | None = None  # refused by `_to_assistant_message`
     annotations: list[Any] | None = None  # Any: of a reply; there is nothing in it for a model
 
 
@@ -88,20 +133,23 @@ def _to_message(message: ChatMessage, index: int) -> Message:
         return _to_assistant_message(message, index)
     return Message(
         role=Role(message.role),
-        content=_text(message.content),
+        content=text_of(message.content),
         name=message.name if not isinstance(message, ToolMessage) else None,
         tool_call_id=message.tool_call_id if isinstance(message, ToolMessage) else None,
     )
 
 
 def _to_assistant_message(message: AssistantMessage, index: int) -> Message:
+    _refuse_contradictions(message, index)
     calls = tuple(
         ToolCall(call.id, call.function.name, call.function.arguments)
         for call in message.tool_calls or ()
     )
     if message.function_call:  # the older form of a single call; it had no id
         calls += (ToolCall("", message.function_call.name, message.function_call.arguments),)
-    text = message.refusal if message.content is None else _text(message.content)
+    text = text_of(message.content)
+    if not text and message.refusal is not None:
+        text = message.refusal
     if text is None and not calls:
         raise errors.InvalidRequest(
             "Invalid value for 'content': expected a string, got null.",
@@ -110,10 +158,33 @@ def _to_assistant_message(message: AssistantMessage, index: int) -> Message:
     return Message(role=Role.ASSISTANT, content=text, name=message.name, tool_calls=calls)
 
 
-def _text(content: Content | None) -> str | None:
+def _refuse_contradictions(message: AssistantMessage, index: int) -> None:
+    if message.audio is not None:
+        raise errors.InvalidRequest(
+            "Unsupported parameter: the 'audio' of an earlier answer can't be heard by the models "
+            "of this service. Send its transcript as 'content'.",
+            param=f"messages[{index}].audio",
+            code="unsupported_parameter",
+        )
+    if message.content and message.refusal:
+        raise errors.InvalidRequest(
+            "An assistant message has either 'content' or a 'refusal'. Leave one of them out.",
+            param=f"messages[{index}].refusal",
+        )
+    parts = message.content if isinstance(message.content, list) else []
+    if len(parts) > 1 and any(isinstance(part, RefusalPart) for part in parts):
+        raise errors.InvalidRequest(
+            "The content of an assistant message is either one part of type 'refusal', or parts of "
+            "type 'text'.",
+            param=f"messages[{index}].content",
+        )
+
+
+def text_of(content: str | Sequence[TextPart | RefusalPart] | None) -> str | None:
+    """What a model reads of it: parts are joined as they are."""
     if content is None or isinstance(content, str):
         return content
-    return "".join(part.text for part in content)
+    return "".join(part.text if isinstance(part, TextPart) else part.refusal for part in content)
 
 
 def _refuse_unanswered_calls(messages: list[ChatMessage]) -> None:

@@ -3,16 +3,18 @@
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.unit.store.builders import (
     OURS,
+    START,
     FixedClock,
     a_checkpoint,
     a_job,
+    add_completion,
     add_file,
     add_part,
     an_upload,
@@ -90,6 +92,16 @@ def test_parts_of_uploads_that_nobody_finished_go(store: Store, tmp_path: Path) 
     earlier.close()
     tidy(store, tmp_path)
     assert not store.blobs.exists("parts/part_1")
+
+
+def test_stored_completions_go_when_they_expire(store: Store, tmp_path: Path) -> None:
+    add_completion(store, "chatcmpl-old", expires_at=START)
+    add_completion(store, "chatcmpl-new", expires_at=datetime.now(UTC) + timedelta(days=1))
+    tidy(store, tmp_path)
+    earlier = open_store(tmp_path / "data", ids=Ids(), clock=FixedClock())
+    left = earlier.stored_completions.page(OURS, limit=10).items
+    earlier.close()
+    assert [completion.id for completion in left] == ["chatcmpl-new"]
 
 
 def test_reports_go_with_their_file_and_after_a_day(store: Store, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import Checkpoint, Job, JobStatus, Lease, MethodType, StepMetrics
 from tunesmith.domain.models import TunedModel
 from tunesmith.domain.plan import Hyperparameters, TrainingPlan
+from tunesmith.domain.stored_completions import StoredCompletion, StoredMessage
 from tunesmith.domain.tenancy import Scope
 from tunesmith.domain.uploads import LIFETIME, Upload, UploadPart, UploadStatus
 from tunesmith.store.blobs import file_blob_key, part_blob_key
@@ -175,3 +176,32 @@ def running_job(
     store.jobs.move(claimed[1], JobStatus.QUEUED)
     store.jobs.move(claimed[1], JobStatus.RUNNING, plan=PLAN)
     return claimed[1]
+
+
+def a_completion(id: str = "chatcmpl-1", scope: Scope = OURS, **changes: Any) -> StoredCompletion:
+    completion = StoredCompletion(
+        id=id,
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        created_at=START,
+        expires_at=START + timedelta(days=30),
+        model="tiny",
+        metadata={},
+        size_bytes=100,
+        reply="{}",
+    )
+    return replace(completion, **changes)
+
+
+def add_completion(
+    store: Store,
+    id: str = "chatcmpl-1",
+    scope: Scope = OURS,
+    *,
+    num_messages: int = 1,
+    max_bytes: int = 10_000,
+    **changes: Any,
+) -> int:
+    """Gives back how many others made room for it."""
+    messages = [StoredMessage(f"{id}-{number}", id, number, "{}") for number in range(num_messages)]
+    return store.stored_completions.add(a_completion(id, scope, **changes), messages, max_bytes)

@@ -11,6 +11,7 @@ from tests.unit.store.builders import (
     START,
     a_checkpoint,
     a_job,
+    add_completion,
     add_part,
     an_answer,
     an_upload,
@@ -30,6 +31,7 @@ STRANGERS = {
     "nobody": Scope("", ""),
 }
 NAME = a_checkpoint(3).model_name
+ANSWER = "chatcmpl-1"
 PART = UploadPart("part_2", "upload_1", START, 6, "parts/part_2")
 
 QUERIES: dict[str, Callable[[Store, Scope], object]] = {
@@ -48,6 +50,19 @@ QUERIES: dict[str, Callable[[Store, Scope], object]] = {
     "jobs.resume": lambda store, scope: store.jobs.resume(scope, "ftjob-paused"),
     "fine_tunes.find": lambda store, scope: store.fine_tunes.find(scope, "ft-1"),
     "fine_tunes.parts": lambda store, scope: list(store.fine_tunes.parts(scope)),
+    "stored_completions.find": lambda store, scope: store.stored_completions.find(scope, ANSWER),
+    "stored_completions.page": lambda store, scope: (
+        store.stored_completions.page(scope, limit=10).items
+    ),
+    "stored_completions.messages": lambda store, scope: store.stored_completions.messages(
+        scope, ANSWER, limit=10
+    ),
+    "stored_completions.set_metadata": lambda store, scope: store.stored_completions.set_metadata(
+        scope, ANSWER, {"a": "b"}, 10_000
+    ),
+    "stored_completions.delete": lambda store, scope: store.stored_completions.delete(
+        scope, ANSWER
+    ),
     "tuned_models.find": lambda store, scope: store.tuned_models.find(scope, NAME),
     "tuned_models.all": lambda store, scope: store.tuned_models.all(scope),
     "tuned_models.delete": lambda store, scope: store.tuned_models.delete(scope, NAME),
@@ -55,6 +70,9 @@ QUERIES: dict[str, Callable[[Store, Scope], object]] = {
 AFTERS: dict[str, Callable[[Store, Scope], object]] = {
     "files.page": lambda store, scope: store.files.page(scope, limit=10, after="file-1"),
     "jobs.page": lambda store, scope: store.jobs.page(scope, limit=10, after="ftjob-1"),
+    "stored_completions.page": lambda store, scope: store.stored_completions.page(
+        scope, limit=10, after=ANSWER
+    ),
 }
 
 
@@ -69,6 +87,7 @@ def full_store(store: Store) -> Store:
     store.jobs.add_checkpoint(lease, checkpoint, tuned_by(checkpoint), keep=3)
     store.uploads.add(an_upload())
     add_part(store, "part_1")
+    add_completion(store, ANSWER, metadata={"a": "1"})
     return store
 
 
@@ -78,6 +97,7 @@ def seen_by_us(store: Store) -> object:
         store.uploads.find(OURS, "upload_1"),
         store.jobs.page(OURS, limit=10),
         store.tuned_models.all(OURS),
+        store.stored_completions.page(OURS, limit=10),
     )
 
 
