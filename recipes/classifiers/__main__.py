@@ -3,7 +3,7 @@ and `examples/messages_*.jsonl`, three.
 
     .venv/bin/python -m recipes.classifiers
 
-The remarks in `remarks/` were written by hand for this purpose. A text is three to five remarks of
+The remarks in `remarks/` were written by hand for this purpose. A text is four to six remarks of
 one class; each remark is in several texts, in other company each time. Remarks for validation are
 never in the training file, and each praise has its complaint in much the same words, so that no
 single word gives the class away. The separator and the blank before the class are those that
@@ -18,8 +18,8 @@ from pathlib import Path
 
 SEED = 7
 SEPARATOR = "\n\n###\n\n"
-PASSES = {"train": 3, "valid": 4}  # so many texts hold a remark
-REMARKS_PER_TEXT = (3, 4, 5)
+PASSES = {"train": 3, "valid": 5}  # so many texts hold a remark
+REMARKS_PER_TEXT = (4, 5, 6)
 CLASSES = {
     "reviews": ("positive", "negative"),
     "messages": ("sports", "food", "technology"),
