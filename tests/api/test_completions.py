@@ -18,6 +18,7 @@ from openai.types import Completion
 from tests.api import histories
 from tests.api.conftest import LIMITS, SHORT_CONTEXT, LiveApi
 from tests.api.reference import TOLERANCE, Reference
+from tests.small_models import END_TOKEN_ID, SPECIAL_TOKENS
 
 PROMPT = "Once upon"
 EMOJI = "né 👍🏽 e\u0301 \u2028"
@@ -179,6 +180,40 @@ def test_logprobs_of_zero_tell_of_the_chosen_token_alone(client: OpenAI) -> None
         assert top == {token: logprob}
 
 
+@pytest.mark.parametrize("echo", [False, True])
+def test_a_text_that_ends_at_once_tells_what_else_could_have_come(
+    client: OpenAI, reference: Reference, echo: bool
+) -> None:
+    """A classifier of the first era reads `top_logprobs[0]`, whatever the answer."""
+    bias = {str(END_TOKEN_ID): 100}
+    completion = ask(client, logprobs=5, max_tokens=1, logit_bias=bias, echo=echo)
+    (choice,) = completion.choices
+    assert (choice.text, choice.finish_reason) == (PROMPT if echo else "", "stop")
+    logprobs, end = told(completion), SPECIAL_TOKENS[END_TOKEN_ID]
+    assert len(logprobs.tokens) == (len(PROMPT) + 1 if echo else 1)
+    assert logprobs.tokens[-1] == end
+    assert logprobs.text_offset[-1] == len(choice.text)
+    row = reference.logprobs(reference.ids(PROMPT))[-1]
+    assert logprobs.token_logprobs[-1] == pytest.approx(row[END_TOKEN_ID], abs=TOLERANCE)
+    top = {reference.id_of(token): one for token, one in logprobs.top_logprobs[-1].items()}
+    likeliest = sorted(range(len(row)), key=lambda token_id: -row[token_id])[:5]
+    assert set(top) == {*likeliest, END_TOKEN_ID}
+    assert top == pytest.approx({token_id: row[token_id] for token_id in top}, abs=TOLERANCE)
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens == 1
+
+
+def test_all_that_was_sampled_is_told_and_counted(client: OpenAI, reference: Reference) -> None:
+    """Also what belongs to a stop string, of which no text is shown."""
+    a = {str(reference.ids("a")[0]): 100}
+    completion = ask(client, logprobs=1, logit_bias=a, stop="aaa")
+    assert texts(completion) == [""]
+    assert told(completion).tokens == ["a", "a", "a"]
+    assert told(completion).text_offset == [0, 1, 2]
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens == 3
+
+
 @pytest.mark.parametrize("prompt", [EMOJI, "plain", "👍", ""])
 def test_offsets_cut_the_echoed_text_into_its_tokens(client: OpenAI, prompt: str) -> None:
     """Each token's characters lie between its offset and the next one's."""
@@ -260,6 +295,8 @@ def test_best_of_gives_the_likeliest_per_token(client: OpenAI, num_choices: int)
         {"echo": True, "logprobs": 2, "max_tokens": 0},
         {"echo": True, "max_tokens": 0},
         {"stop": "\ufffd"},
+        {"stop": "\ufffd", "logprobs": 1},
+        {"logit_bias": {str(END_TOKEN_ID): 100}, "logprobs": 2},
     ],
 )
 def test_a_stream_is_the_reply_in_pieces(client: OpenAI, options: dict[str, Any]) -> None:

@@ -140,6 +140,7 @@ def _ways(
     completing = replace(
         params,
         logprobs=_num_logprobs(body, renderer),
+        tells_ends=True,  # who reads the first token's alternatives finds them in an empty text too
         prompt_logprobs=None if is_apart else scored,
     )
     return (

@@ -86,6 +86,8 @@ def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: 
     if params.logprobs is not None:
         body["logprobs"] = params.logprobs
         body["return_tokens_as_token_ids"] = True  # their texts may be ambiguous
+        if params.tells_ends:
+            body["tells_ends"] = True
     if params.prompt_logprobs is not None:
         body["prompt_logprobs"] = params.prompt_logprobs
     if stream:

@@ -29,6 +29,8 @@ class SamplingParams:
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # added to logits, -100 to 100
     logprobs: int | None = None  # how many of the likeliest tokens are told beside the sampled one
+    # Tells of all sampled tokens: also of an end token, and of what belongs to a stop string alone.
+    tells_ends: bool = False
     prompt_logprobs: int | None = None  # the same, beside each token of the prompt
 
 
@@ -47,7 +49,8 @@ class TokenLogprobs:
 
 
 class ShownToken(NamedTuple):
-    """A sampled token whose text, or a part of it, has been given back."""
+    """A sampled token that may be told of: its text, or a part of it, has been given back, or it
+    ended the text and `tells_ends` asks for such tokens too."""
 
     token_id: int
     text_offset: int  # characters of the completion before the token's own

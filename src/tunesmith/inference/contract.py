@@ -4,7 +4,8 @@ Request bodies are Pydantic models, strict, sizes limited, unknown fields refuse
 plain dictionaries, since one is made for every token.
 
 What differs from vLLM: `logprobs` and `token_ids` list the tokens whose text is in the piece, so
-neither an end token nor what a stop string cut off (`usage` counts them); `top_logprobs` begins
+neither an end token nor what a stop string cut off (`usage` counts them), unless `tells_ends`, a
+field of ours, asks for all that was sampled, as vLLM always lists it; `top_logprobs` begins
 with the likeliest and has the token itself at the end if it isn't one of those; only choice 0
 bears `prompt_logprobs`, in a stream with its first piece, and they name no decoded tokens.
 """
@@ -58,6 +59,7 @@ class CompletionBody(_Body):
     presence_penalty: Penalty = 0.0
     logit_bias: dict[TokenId, Bias] | None = Field(None, max_length=MAX_BIASES)
     logprobs: NumLogprobs | None = None
+    tells_ends: bool = False
     prompt_logprobs: NumLogprobs | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -90,6 +92,7 @@ class CompletionBody(_Body):
                 presence_penalty=self.presence_penalty,
                 logit_bias=self.logit_bias or {},
                 logprobs=self.logprobs,
+                tells_ends=self.tells_ends,
                 prompt_logprobs=self.prompt_logprobs,
             ),
             n=self.n,

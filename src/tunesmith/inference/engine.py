@@ -78,8 +78,8 @@ class Delta:
     sequence: Sequence
     text: str = ""
     token_ids: tuple[int, ...] = ()  # sampled
-    # Those that begin in the text: later than they were sampled if text was held back, and
-    # neither an end token nor what belongs to a stop string alone.
+    # Those that begin in the text: later than they were sampled if text was held back, and with
+    # an end token or what belongs to a stop string alone only where `tells_ends` asks for them.
     shown: tuple[ShownToken, ...] = ()
     # With the first token, if asked for: of the prompt's tokens from the second on.
     prompt_logprobs: tuple[TokenLogprobs, ...] | None = None

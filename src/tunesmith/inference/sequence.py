@@ -85,7 +85,12 @@ class Sequence:
     def _read(self, token_id: int, logprobs: TokenLogprobs | None) -> str:
         if token_id in self.end_token_ids:
             self.finish_reason = FinishReason.STOP
-            return self.detokenizer.finish()
+            text = self.detokenizer.finish()
+            if self.params.tells_ends:
+                self._unshown.append(
+                    ShownToken(token_id, self.detokenizer.num_characters, logprobs)
+                )
+            return text
         self._penalise(token_id)
         self._unshown.append(ShownToken(token_id, self.detokenizer.num_characters, logprobs))
         text = self.detokenizer.add(token_id)
@@ -106,8 +111,9 @@ class Sequence:
 
     def _take_shown(self) -> Iterator[ShownToken]:
         """A token goes with the first of its characters, one without any with the next token's
-        or the end; tokens of which a stop string left nothing never go."""
-        takes_all = self.finish_reason is not None and not self.detokenizer.is_stopped
+        or the end; tokens of which a stop string left nothing go only where ends are told."""
+        is_stopped = self.detokenizer.is_stopped and not self.params.tells_ends
+        takes_all = self.finish_reason is not None and not is_stopped
         num_shown = self.detokenizer.num_shown
         while self._unshown and (takes_all or self._unshown[0].text_offset < num_shown):
             yield self._unshown.popleft()

@@ -408,6 +408,32 @@ def test_an_end_token_is_not_told_of(folder: Path, decoder: Decoder) -> None:
     assert [token.token_id for token in answer.shown] == continuation[:4]
 
 
+def test_an_end_token_is_told_of_where_that_is_asked_for(folder: Path, decoder: Decoder) -> None:
+    """Its place is behind the text. Also where it is the first token and the text empty."""
+    prompt = random_prompts([6])[0]
+    continuation = plain_greedy(decoder, prompt, 8)
+    for place in (4, 0):
+        params = SamplingParams(
+            20, temperature=0, stop_token_ids=(continuation[place],), logprobs=1, tells_ends=True
+        )
+        [[answer]] = an_engine(folder).generate([Request(prompt, params)])
+        assert [token.token_id for token in answer.shown] == continuation[: place + 1]
+        *_, end = answer.shown
+        assert end.text_offset == len(answer.text)
+        assert end.logprobs is not None
+        assert end.logprobs.token_id == continuation[place]
+
+
+def test_what_a_stop_string_cut_off_is_told_of_where_that_is_asked_for(telling) -> None:
+    engine, prompt = telling([b"a", b"E", b"N", b"D"])
+    params = SamplingParams(
+        4, temperature=0, stop=("END",), ignore_eos=True, logprobs=0, tells_ends=True
+    )
+    [[answer]] = engine.generate([Request(prompt, params)])
+    assert (answer.text, answer.finish_reason) == ("a", FinishReason.STOP)
+    assert [token.text_offset for token in answer.shown] == [0, 1, 2, 3]
+
+
 def test_more_choices_than_can_run_at_once_all_finish(folder: Path) -> None:
     engine = an_engine(folder, max_sequences=64)
     [choices] = engine.generate([Request(random_prompts([40])[0], sampled(3), n=128)])
