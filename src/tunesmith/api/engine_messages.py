@@ -90,6 +90,8 @@ def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: 
             body["tells_ends"] = True
     if params.prompt_logprobs is not None:
         body["prompt_logprobs"] = params.prompt_logprobs
+    if params.json_schema is not None:
+        body["structured_outputs"] = {"json": params.json_schema}
     if stream:
         body["stream_options"] = {"include_usage": True}
     return body

@@ -153,6 +153,10 @@ class Renderer:
         """What the token adds to a text, exactly; nothing for special tokens."""
         return self._tokenizer.token_bytes(token_id)
 
+    def text_tokens(self) -> list[bytes]:
+        """What each token adds to a text, by id; nothing for control tokens."""
+        return self._tokenizer.text_tokens()
+
     def token_name(self, token_id: int) -> str:
         return self._tokenizer.token_name(token_id)
 

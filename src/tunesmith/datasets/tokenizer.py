@@ -114,6 +114,13 @@ class Tokenizer:
         it back together, behind the blank that some tokenizers begin every text with."""
         return self._token_bytes[token_id]
 
+    def text_tokens(self) -> list[bytes]:
+        """What each token adds to a text, by id; nothing for control tokens and for ids without a
+        token."""
+        size = max(self._encoder.get_vocab(with_added_tokens=True).values()) + 1
+        control = frozenset(self.control.ids.values())
+        return [b"" if each in control else self.token_bytes(each) for each in range(size)]
+
     def token_name(self, token_id: int) -> str:
         """What tokenizer.json calls it; nothing for an id without a token."""
         return self._encoder.id_to_token(token_id) or ""

@@ -31,6 +31,7 @@ class SamplingParams:
     logprobs: int | None = None  # how many of the likeliest tokens are told beside the sampled one
     # Tells of all sampled tokens: also of an end token, and of what belongs to a stop string alone.
     tells_ends: bool = False
+    json_schema: str | None = None  # what the completion has to be, as JSON
     prompt_logprobs: int | None = None  # the same, beside each token of the prompt
 
 

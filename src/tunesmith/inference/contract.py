@@ -25,6 +25,7 @@ Json = dict[str, Any]
 
 MAX_TOKENS = 2**31 - 1
 MAX_BIASES = 1024
+MAX_SCHEMA_CHARACTERS = 1024**2  # escapes included; see `grammar_trial.py` for what else bounds it
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
@@ -40,6 +41,12 @@ class _Body(BaseModel):
 
 class StreamOptions(_Body):
     include_usage: bool = False
+
+
+class StructuredOutputs(_Body):
+    """What the text has to be."""
+
+    json_schema: str = Field(alias="json", max_length=MAX_SCHEMA_CHARACTERS)
 
 
 class CompletionBody(_Body):
@@ -65,6 +72,7 @@ class CompletionBody(_Body):
     stream_options: StreamOptions | None = None
     return_token_ids: bool = False
     return_tokens_as_token_ids: bool = False
+    structured_outputs: StructuredOutputs | None = None
     cache_salt: str | None = Field(None, min_length=1, max_length=256)
 
     def to_request(self, base_name: str, max_context: int) -> Request:
@@ -77,6 +85,7 @@ class CompletionBody(_Body):
                 "Logprobs name tokens by their ids: set return_tokens_as_token_ids to true.",
                 param="return_tokens_as_token_ids",
             )
+        outputs = self.structured_outputs
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Request(
             prompt=self.prompt,
@@ -94,6 +103,7 @@ class CompletionBody(_Body):
                 logprobs=self.logprobs,
                 tells_ends=self.tells_ends,
                 prompt_logprobs=self.prompt_logprobs,
+                json_schema=outputs.json_schema if outputs else None,
             ),
             n=self.n,
             adapter=None if self.model == base_name else self.model,

@@ -4,6 +4,7 @@
 
 The scheduler chooses which tokens to compute, the runner computes them, the sampler makes one
 more token known for each sequence that is ready for it, and the caller is told what may be shown.
+Meanwhile the masker finds out which tokens the grammars allow, for sequences that have one.
 
 `Engine` is plain synchronous code that belongs to one thread; `thread.py` gives it one, and
 `server.py` puts HTTP in front. To understand it, read in this order: `sequence.py`,
@@ -28,8 +29,11 @@ from tunesmith.domain.shares import Fit
 from tunesmith.inference.adapter_slots import AdapterSlots, KnownAdapter
 from tunesmith.inference.cache import Cache
 from tunesmith.inference.detokenizer import Detokenizer
+from tunesmith.inference.grammar import Grammar, Grammars
+from tunesmith.inference.guide import Guide
 from tunesmith.inference.limits import EngineLimits
 from tunesmith.inference.logprobs import sampled_logprobs
+from tunesmith.inference.masks import Masker
 from tunesmith.inference.runner import Output, Runner
 from tunesmith.inference.sampler import sample
 from tunesmith.inference.scheduler import Chunk, Scheduler
@@ -57,6 +61,8 @@ class Tokens(Protocol):
 
     def decode(self, token_ids: List[int]) -> str: ...
 
+    def text_tokens(self) -> list[bytes]: ...
+
 
 @dataclass(frozen=True)
 class Request:
@@ -69,6 +75,7 @@ class Request:
     # Whom it is for: what is computed is shared among requests of one salt only, and the engine's
     # time fairly between salts.
     cache_salt: str | None = None
+    grammar: Grammar | None = None  # of `params.json_schema`; None: it is compiled on submission
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,8 @@ class Engine:
         self.vocab_size = decoder.shape.vocab_size
         self._tokens = tokens
         self._new_seed = new_seed
+        self.grammars = Grammars(tokens, self.vocab_size)
+        self._masker = Masker(self.vocab_size)
         self._known: dict[str, KnownAdapter] = {}
         self._slots: AdapterSlots[LoraAdapter] = AdapterSlots(limits.num_adapter_slots)
         self._cache = Cache(limits.num_blocks, limits.block_size)
@@ -127,9 +136,15 @@ class Engine:
         if not chunks:
             return None
         try:
-            output = self._runner.run(chunks)
+            masks = self._masker.start([chunk.sequence for chunk in chunks if chunk.is_last])
+            try:
+                output = self._runner.run(chunks)
+            finally:
+                found = masks.result() if masks else None
             sequences = [chunk.sequence for chunk in output.ready]
-            token_ids = sample(output.logits, sequences) if sequences else []
+            token_ids = sample(output.logits, sequences, found) if sequences else []
+            if found:
+                token_ids = [_guided(*pair) for pair in zip(sequences, token_ids, strict=True)]
             logprobs = sampled_logprobs(output.logits, sequences, token_ids)
             return self._record(chunks, output, token_ids, logprobs)
         except Exception:  # the one broad place: around a step's requests
@@ -145,6 +160,9 @@ class Engine:
         """
         self._check(request)
         adapter = self._find_adapter(request.adapter)
+        grammar = request.grammar
+        if grammar is None and request.params.json_schema is not None:
+            grammar = self.grammars.start(request.params.json_schema).result()
         ends = set(request.params.stop_token_ids)
         if not request.params.ignore_eos:
             ends.update(self._tokens.end_token_ids)
@@ -162,6 +180,7 @@ class Engine:
                 index=index,
                 adapter=adapter,
                 cache_salt=request.cache_salt,
+                guide=Guide(grammar, request.params.max_tokens) if grammar else None,
                 leader=leader,
             )
             sequences.append(sequence)
@@ -290,6 +309,8 @@ class Engine:
         prompt_logprobs = None
         if sequence.params.prompt_logprobs is not None and sequence.num_sampled == 0:
             prompt_logprobs = tuple(sequence.prompt_logprobs)
+        if sequence.guide is not None and sequence.guide.error is not None:
+            return self._fail(sequence, sequence.guide.error)
         if token_id is None or not _are_numbers(prompt_logprobs or ()):
             return self._fail(sequence, errors.Unavailable(NOT_NUMBERS, code="server_error"))
         text, shown = sequence.record(token_id, logprobs)
@@ -314,6 +335,13 @@ def join(earlier: Delta, later: Delta) -> Delta:
             later.prompt_logprobs if earlier.prompt_logprobs is None else earlier.prompt_logprobs
         ),
     )
+
+
+def _guided(sequence: Sequence, token_id: int | None) -> int | None:
+    """The token that a sequence goes on with; its guide, if it has one, goes along."""
+    if sequence.guide is None or token_id is None or sequence.guide.error is not None:
+        return token_id
+    return sequence.guide.take(token_id, sequence.num_left)
 
 
 def _are_numbers(logprobs: List[TokenLogprobs]) -> bool:

@@ -14,6 +14,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from tunesmith.inference.masks import Masks, masked
 from tunesmith.inference.sequence import Sequence
 
 # 32 bits for a probability and 30 for the draw: a product stays below 2**63. Tokens that are
@@ -23,9 +24,14 @@ DRAW_BITS = 30
 COLDEST = 1e-6  # a smaller temperature would be the same, and float32 might make it 0
 
 
-def sample(logits: Tensor, sequences: List[Sequence]) -> list[int | None]:
-    """The next token of each sequence, [N, V] → N; None where logits aren't numbers."""
+def sample(
+    logits: Tensor, sequences: List[Sequence], masks: Masks | None = None
+) -> list[int | None]:
+    """The next token of each sequence, [N, V] → N; None where logits aren't numbers. `masks`: of
+    those that have a grammar."""
     logits = _adjust(logits, sequences)
+    if masks is not None:
+        logits = masked(logits, sequences, masks)
     largest, best = logits.max(-1)  # NaN counts as larger than all else
     is_sound = [math.isfinite(logit) for logit in largest.tolist()]
     chosen = best.tolist()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tunesmith.domain.generation import FinishReason, SamplingParams, ShownToken, TokenLogprobs
 from tunesmith.inference.adapter_slots import KnownAdapter
 from tunesmith.inference.detokenizer import Detokenizer
+from tunesmith.inference.guide import Guide
 
 
 @dataclass(eq=False)
@@ -26,6 +27,7 @@ class Sequence:
     # Whom it is for, in a word that nobody can read: blocks are shared among sequences of the same
     # salt only, and the engine is shared fairly between salts.
     cache_salt: str | None = None
+    guide: Guide | None = None  # through its grammar, if it has one
     leader: "Sequence | None" = None  # the first choice of the same request, which reads the prompt
     finish_reason: FinishReason | None = None
     num_prompt_tokens: int = field(init=False)
@@ -62,6 +64,11 @@ class Sequence:
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
+    def num_left(self) -> int:
+        """Tokens that may still be sampled."""
+        return self.params.max_tokens - self.num_sampled
+
+    @property
     def max_reused(self) -> int:
         """The most tokens that need not be computed if others have: the last one is needed for
         its logits, and prompt logprobs need them all."""
@@ -96,10 +103,17 @@ class Sequence:
         text = self.detokenizer.add(token_id)
         if self.detokenizer.is_stopped:
             self.finish_reason = FinishReason.STOP
-        elif self.num_sampled == self.params.max_tokens:
+        elif self.guide is not None and self._is_whole(self.guide):
+            self.finish_reason = FinishReason.STOP
+            text += self.detokenizer.finish()
+        elif self.num_left == 0:
             self.finish_reason = FinishReason.LENGTH
             text += self.detokenizer.finish()
         return text
+
+    def _is_whole(self, guide: Guide) -> bool:
+        """Whether the answer is complete: nothing can follow, or there is no room for more."""
+        return guide.must_end or (guide.may_end and self.num_left == 0)
 
     def _penalise(self, token_id: int) -> None:
         penalty = self.params.frequency_penalty

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -63,6 +64,7 @@ class EngineThread:
     async def submit(self, request: Request) -> "Completion":
         """Raises what `Engine.submit` raises. The caller cancels the completion, or sees to
         it that its deltas are fetched to the end."""
+        request = await self._with_grammar(request)
         completion = Completion(self._end)
         try:
             await self._call(partial(self._begin, request, completion))
@@ -84,6 +86,15 @@ class EngineThread:
     async def remove_adapter(self, name: str) -> None:
         """Raises NotFound."""
         await self._call(partial(self._engine.remove_adapter, name))
+
+    async def _with_grammar(self, request: Request) -> Request:
+        """With its schema compiled, elsewhere than in the engine's thread."""
+        schema = request.params.json_schema
+        if schema is None:
+            return request
+        compiling = asyncio.wrap_future(self._engine.grammars.start(schema))
+        # Others may wait for the same one: who leaves doesn't cancel it.
+        return replace(request, grammar=await asyncio.shield(compiling))
 
     async def _call(self, command: Callable[[], T]) -> T:
         """Has the engine's thread do it, and gives back what comes of it."""

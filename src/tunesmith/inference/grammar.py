@@ -1,0 +1,145 @@
+"""Grammars: what an answer has to look like, as a JSON schema, made ready for one vocabulary.
+
+    Grammars.start(schema) → Grammar → one Guide for each sequence (`guide.py`)
+
+A schema is tried out (`grammar_trial.py`), compiled once, in a thread of its own, and remembered,
+refusals too. llguidance does the work; it is imported when the first schema comes.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence as List
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from tunesmith.domain import errors
+from tunesmith.inference.grammar_trial import byte_tokenizer, compile_schema, refusal, try_out
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+MAX_KNOWN = 64  # schemas that are remembered
+MAX_UNDER_WAY = 64  # that are compiled or wait for it
+NUM_COMPILERS = 2  # at once, so that one long trial doesn't hold up all others
+
+
+class TokenTexts(Protocol):
+    """What grammars need of a renderer."""
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]: ...
+
+    def text_tokens(self) -> list[bytes]: ...
+
+
+class Vocabulary:
+    """Tokens as the bytes that they stand for; those that stand for no text are never taken."""
+
+    def __init__(self, texts: TokenTexts, size: int) -> None:
+        """`size`: of the logits; a model may have more of them than its tokenizer has tokens."""
+        self._texts = texts
+        self.size = size
+        self._lock = threading.Lock()
+
+    @cached_property
+    def tokens(self) -> list[bytes]:
+        tokens = self._texts.text_tokens()[: self.size]
+        return tokens + [b""] * (self.size - len(tokens))
+
+    @cached_property
+    def tokenizer(self) -> "LLTokenizer":
+        from llguidance import LLTokenizer
+
+        ends = [token_id for token_id in self._texts.end_token_ids if token_id < self.size]
+        return LLTokenizer(_ForCompiler(self.tokens, ends), eos_token=ends)  # type: ignore[arg-type]  # it has what is asked
+
+    @cached_property
+    def _byte_tokens(self) -> dict[int, int]:
+        singles = enumerate(self.tokens)
+        return {token[0]: token_id for token_id, token in singles if len(token) == 1}
+
+    def load(self) -> None:
+        """Reads all of it, which takes a second for a large one; from then on it is there."""
+        with self._lock:
+            _ = self.tokenizer, self._byte_tokens
+
+    def spell(self, text: bytes) -> list[int]:
+        """Tokens that say the text, the longest first each time. It may begin in the middle of a
+        character. Empty if there are none for it."""
+        start = 0
+        while start < len(text) and text[start] & 0xC0 == 0x80:
+            start += 1
+        if not all(byte in self._byte_tokens for byte in text[:start]):
+            return []
+        head = [self._byte_tokens[byte] for byte in text[:start]]
+        return head + self.tokenizer.greedy_tokenize(text[start:].decode())
+
+
+class _ForCompiler:
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+    special_token_ids: tuple[int, ...] = ()
+
+    def __init__(self, tokens: List[bytes], ends: List[int]) -> None:
+        self.tokens = tokens
+        self.eos_token_id = ends[0]
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        raise NotImplementedError("texts are never tokenised by way of the compiler")
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A compiled schema. The two matchers stand at the start and are copied for each sequence."""
+
+    schema: str
+    vocabulary: Vocabulary
+    matcher: "LLMatcher"
+    byte_matcher: "LLMatcher"  # the same, with bytes for tokens: for `closing.py`
+    shortest: bytes  # an answer, the shortest or nearly so
+
+
+class Grammars:
+    """The grammars of one vocabulary."""
+
+    def __init__(self, texts: TokenTexts, vocab_size: int) -> None:
+        self._vocabulary = Vocabulary(texts, vocab_size)
+        self._compilers = ThreadPoolExecutor(NUM_COMPILERS, thread_name_prefix="grammars")
+        self._known: OrderedDict[str, Future[Grammar]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, schema: str) -> Future[Grammar]:
+        """The grammar, as soon as it is compiled. Its result raises InvalidRequest for a schema
+        that can't be used.
+
+        Raises Unavailable if too many are being compiled. The future is shared: don't cancel it.
+        """
+        with self._lock:
+            future = self._known.get(schema)
+            if future is None:
+                future = self._begin(schema)
+            self._known.move_to_end(schema)
+            return future
+
+    def _begin(self, schema: str) -> Future[Grammar]:
+        done = [known for known, future in self._known.items() if future.done()]
+        if len(self._known) - len(done) >= MAX_UNDER_WAY:
+            raise errors.Unavailable(
+                "The engine has too many new schemas to compile. Try again in a moment."
+            )
+        for known in done[: max(len(self._known) + 1 - MAX_KNOWN, 0)]:
+            del self._known[known]
+        self._known[schema] = self._compilers.submit(self._compile, schema)
+        return self._known[schema]
+
+    def _compile(self, schema: str) -> Grammar:
+        shortest = try_out(schema)
+        self._vocabulary.load()
+        try:
+            matcher = compile_schema(self._vocabulary.tokenizer, schema)
+            byte_matcher = compile_schema(byte_tokenizer(), schema)
+        except ValueError as error:
+            raise refusal(str(error)) from error
+        return Grammar(schema, self._vocabulary, matcher, byte_matcher, shortest)

@@ -1,0 +1,131 @@
+"""`python -m tunesmith.inference.grammar_trial`: tries out one JSON schema, in its own process.
+
+Some schemas, made so or by accident, take minutes or gigabytes to compile, and what compiles them
+can't be interrupted. So each is compiled here first, where time and memory are limited; the engine
+compiles it only if that went well. A trial takes some tenths of a second, most of which is the
+start of Python.
+
+`try_out` is the side that asks, `main` the side that works. The schema goes to stdin, the result
+comes from stdout as JSON. No torch here.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.domain import errors
+from tunesmith.inference.closing import END_OF_TEXT, Nesting, find_end
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+CPU_S = 2
+WALL_S = 30.0  # on a machine that has other things to do
+MEMORY_BYTES = 1024**3
+NICENESS = 10  # requests that are under way come first
+
+MAX_ANSWER_BYTES = 32_768
+MAX_PLACES = 50_000  # of the search; time is over before
+
+# Blanks are where people write them, one at most. With more, a small model may go on with blanks
+# for ever.
+SPELLING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+
+
+def try_out(schema: str) -> bytes:
+    """The shortest answer that follows the schema. Raises InvalidRequest if it can't be used."""
+    command = [sys.executable, "-m", __name__]
+    try:
+        done = subprocess.run(
+            command, input=schema.encode(), capture_output=True, timeout=WALL_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise refusal("it takes too long to compile. Make it smaller or simpler") from None
+    if done.returncode != 0:
+        raise refusal(
+            "it takes too much time or memory to compile. Make it smaller or simpler: fewer "
+            "optional properties, smaller bounds, plainer patterns"
+        )
+    told = json.loads(done.stdout)
+    if "error" in told:
+        raise refusal(told["error"])
+    return bytes.fromhex(told["shortest"])
+
+
+def refusal(reason: str) -> errors.InvalidRequest:
+    return errors.InvalidRequest(
+        f"Invalid schema for response_format: {reason.rstrip('.')}.", param="response_format"
+    )
+
+
+def parser_limits() -> "LLParserLimits":
+    """What compiling, and one step of one sequence, may take: some tens of milliseconds."""
+    from llguidance import LLParserLimits
+
+    return LLParserLimits(
+        initial_lexer_fuel=1_000_000,
+        step_lexer_fuel=200_000,
+        step_max_items=50_000,
+        max_lexer_states=20_000,  # 1 or 2 kB each
+        max_grammar_size=200_000,
+        verbose_errors=False,
+    )
+
+
+def compile_schema(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
+    """A matcher at the start. Raises ValueError with the compiler's words."""
+    from llguidance import LLMatcher
+
+    grammar = LLMatcher.grammar_from_json_schema(schema, overrides=SPELLING)  # type: ignore[arg-type]
+    matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=parser_limits())
+    if matcher.is_error():
+        raise ValueError(" ".join(matcher.get_error().split()))
+    return matcher
+
+
+class ByteTokens:
+    """What the compiler asks of a vocabulary: here each byte is a token, and the end is one."""
+
+    is_tokenizer_wrapper = True
+    eos_token_id = END_OF_TEXT
+    bos_token_id = None
+    tokens = (*(bytes([byte]) for byte in range(256)), b"")
+    special_token_ids = (END_OF_TEXT,)
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
+
+
+def byte_tokenizer() -> "LLTokenizer":
+    from llguidance import LLTokenizer
+
+    return LLTokenizer(ByteTokens(), slices=[])  # type: ignore[arg-type]  # it has what is asked
+
+
+def main() -> None:
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    json.dump(_tried(sys.stdin.buffer.read().decode()), sys.stdout)
+
+
+def _tried(schema: str) -> dict[str, Any]:
+    try:
+        matcher = compile_schema(byte_tokenizer(), schema)
+    except ValueError as error:
+        return {"error": str(error)}
+    shortest = find_end(matcher, Nesting(), MAX_PLACES, MAX_ANSWER_BYTES)
+    if shortest is None:
+        return {
+            "error": f"no answer of at most {MAX_ANSWER_BYTES} bytes was found for it. It may refer "
+            "to itself without an end, or ask for too many items or letters"
+        }
+    return {"shortest": shortest.hex()}
+
+
+if __name__ == "__main__":
+    main()

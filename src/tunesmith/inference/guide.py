@@ -1,0 +1,127 @@
+"""One sequence's way through its grammar: which tokens may follow, and how to end in time.
+
+`llguidance` says which tokens may follow. That alone gives valid JSON only if the answer ends
+before `max_tokens`. So a guide also knows an *ending*, bytes that would complete the answer from
+where it stands, and takes a sampled token only if an ending still fits behind it; otherwise it
+goes the ending's way. As an ending was known before, that always works.
+
+Far from the limit endings are looked for only now and then: whenever a quarter of the tokens to
+spare may have been used up. Near it, at each token; nearly always the ending known before still
+fits, or the rest of it.
+"""
+
+from typing import TYPE_CHECKING
+
+from tunesmith.domain import errors
+from tunesmith.inference.closing import Nesting, find_end
+from tunesmith.inference.grammar import Grammar
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+NEAR = 64  # tokens to spare: from here on each token is looked at
+MAX_PLACES = 1000  # of one search, in the engine's thread: some milliseconds
+MAX_BYTES = 32_768
+TOO_HARD = (
+    "The schema is too hard to follow here: {}. Send one with plainer patterns, smaller bounds or "
+    "fewer alternatives."
+)
+
+
+class Guide:
+    def __init__(self, grammar: Grammar, max_tokens: int) -> None:
+        self._vocabulary = grammar.vocabulary
+        self.matcher = grammar.matcher.deep_copy()
+        self._here = _Place(grammar.byte_matcher.deep_copy(), Nesting(), grammar.shortest)
+        self._unread = b""  # taken since `_here`
+        cost = self._cost(grammar.shortest)
+        # What one token can add to an ending is a part of the schema, mostly.
+        self._near = NEAR + (cost or 0) + len(grammar.schema) // 4
+        # Tokens left when endings are looked at next; never, if not even the shortest fits.
+        self._next_look = -1
+        if cost is not None and cost <= max_tokens:
+            self._next_look = self._after_look(max_tokens, cost)
+
+    @property
+    def may_end(self) -> bool:
+        """What was taken is a whole answer."""
+        return self.matcher.is_accepting()
+
+    @property
+    def must_end(self) -> bool:
+        """And nothing can follow it."""
+        return self.matcher.is_stopped()
+
+    @property
+    def error(self) -> errors.InvalidRequest | None:
+        """Why the way doesn't go on, if it doesn't."""
+        if not self.matcher.is_error():
+            return None
+        reason = self.matcher.get_error().partition("\n")[0]
+        return errors.InvalidRequest(TOO_HARD.format(reason[:200]), param="response_format")
+
+    def take(self, token_id: int, num_left: int) -> int:
+        """Goes on by the sampled token, or by another one if there would be no end in time, and
+        says by which. `num_left`: tokens that the sequence may still have, with this one."""
+        if num_left <= self._next_look and self._vocabulary.tokens[token_id]:
+            token_id = self._look(token_id, num_left)
+        else:
+            self._unread += self._vocabulary.tokens[token_id]
+        self.matcher.consume_token(token_id)
+        return token_id
+
+    def _look(self, token_id: int, num_left: int) -> int:
+        here = self._here.after(self._unread)
+        there = here.after(self._vocabulary.tokens[token_id])
+        cost = self._cost(there.ending)
+        if cost is None or cost > num_left - 1:
+            way = self._vocabulary.spell(here.ending or b"")
+            if way and len(way) <= num_left:
+                token_id, cost = way[0], len(way) - 1
+                there = here.after(self._vocabulary.tokens[token_id])
+        self._here, self._unread = there, b""
+        self._next_look = self._after_look(num_left - 1, cost)
+        return token_id
+
+    def _after_look(self, num_left: int, cost: int | None) -> int:
+        to_spare = num_left - cost if cost is not None else 0
+        return num_left if to_spare <= self._near else num_left - to_spare // 4
+
+    def _cost(self, ending: bytes | None) -> int | None:
+        """In tokens."""
+        if ending is None:
+            return None
+        token_ids = self._vocabulary.spell(ending)
+        return len(token_ids) if token_ids or not ending else None
+
+
+class _Place:
+    """A place in an answer, and how the answer could end from there."""
+
+    def __init__(self, matcher: "LLMatcher", nesting: Nesting, ending: bytes | None) -> None:
+        self._matcher = matcher  # with bytes for tokens
+        self._nesting = nesting
+        self.ending = ending  # None: no way was found
+
+    def after(self, text: bytes) -> "_Place":
+        if not text:
+            return self
+        matcher = self._matcher.deep_copy()
+        matcher.consume_tokens(list(text))
+        nesting = self._nesting.after(text)
+        return _Place(matcher, nesting, self._ending_after(text, matcher, nesting))
+
+    def _ending_after(self, text: bytes, matcher: "LLMatcher", nesting: Nesting) -> bytes | None:
+        known = self.ending
+        if known is not None:
+            if known.startswith(text):
+                return known[len(text) :]
+            for ending in (known[1:], known):
+                if _completes(ending, matcher):
+                    return ending
+        return find_end(matcher, nesting, MAX_PLACES, MAX_BYTES)
+
+
+def _completes(text: bytes, matcher: "LLMatcher") -> bool:
+    matcher = matcher.deep_copy()
+    return matcher.consume_tokens(list(text)) and matcher.is_accepting()
