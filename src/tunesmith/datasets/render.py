@@ -153,6 +153,10 @@ class Renderer:
         """What the token adds to a text, exactly; nothing for special tokens."""
         return self._tokenizer.token_bytes(token_id)
 
+    def encode_part(self, text: str) -> list[int]:
+        """Of a text that goes on from another one."""
+        return self._tokenizer.encode_more(text)
+
     def text_tokens(self) -> list[bytes]:
         """What each token adds to a text, by id; nothing for control tokens."""
         return self._tokenizer.text_tokens()

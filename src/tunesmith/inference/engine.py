@@ -63,6 +63,8 @@ class Tokens(Protocol):
 
     def text_tokens(self) -> list[bytes]: ...
 
+    def encode_part(self, text: str) -> list[int]: ...
+
 
 @dataclass(frozen=True)
 class Request:

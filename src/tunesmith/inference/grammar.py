@@ -33,6 +33,8 @@ class TokenTexts(Protocol):
 
     def text_tokens(self) -> list[bytes]: ...
 
+    def encode_part(self, text: str) -> list[int]: ...
+
 
 class Vocabulary:
     """Tokens as the bytes that they stand for; those that stand for no text are never taken."""
@@ -53,7 +55,8 @@ class Vocabulary:
         from llguidance import LLTokenizer
 
         ends = [token_id for token_id in self._texts.end_token_ids if token_id < self.size]
-        return LLTokenizer(_ForCompiler(self.tokens, ends), eos_token=ends)  # type: ignore[arg-type]  # it has what is asked
+        wrapper = _ForCompiler(self.tokens, ends[0], self._texts)
+        return LLTokenizer(wrapper, eos_token=ends)  # type: ignore[arg-type]  # it has what is asked
 
     @cached_property
     def _byte_tokens(self) -> dict[int, int]:
@@ -65,14 +68,18 @@ class Vocabulary:
         with self._lock:
             _ = self.tokenizer, self._byte_tokens
 
-    def spell(self, text: bytes) -> list[int]:
-        """Tokens that say the text, the longest first each time. It may begin in the middle of a
-        character. Empty if there are none for it."""
+    @property
+    def end_token_id(self) -> int:
+        return self.tokenizer.eos_token
+
+    def spell(self, text: bytes) -> list[int] | None:
+        """Tokens that say the text, the longest first each time; None if there are none for it.
+        It may begin in the middle of a character."""
         start = 0
         while start < len(text) and text[start] & 0xC0 == 0x80:
             start += 1
         if not all(byte in self._byte_tokens for byte in text[:start]):
-            return []
+            return None
         head = [self._byte_tokens[byte] for byte in text[:start]]
         return head + self.tokenizer.greedy_tokenize(text[start:].decode())
 
@@ -82,12 +89,14 @@ class _ForCompiler:
     bos_token_id = None
     special_token_ids: tuple[int, ...] = ()
 
-    def __init__(self, tokens: List[bytes], ends: List[int]) -> None:
+    def __init__(self, tokens: List[bytes], end_token_id: int, texts: TokenTexts) -> None:
         self.tokens = tokens
-        self.eos_token_id = ends[0]
+        self.eos_token_id = end_token_id
+        self._texts = texts
 
-    def __call__(self, text: str | bytes) -> list[int]:
-        raise NotImplementedError("texts are never tokenised by way of the compiler")
+    def __call__(self, text: str) -> list[int]:
+        """Of what a grammar leaves no choice about, so that it is cut as the model knows it."""
+        return self._texts.encode_part(text)
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,10 @@ class Guide:
         there = here.after(self._vocabulary.tokens[token_id])
         cost = self._cost(there.ending)
         if cost is None or cost > num_left - 1:
-            way = self._vocabulary.spell(here.ending or b"")
-            if way and len(way) <= num_left:
-                token_id, cost = way[0], len(way) - 1
+            way = None if here.ending is None else self._vocabulary.spell(here.ending)
+            if way is not None and len(way) <= num_left:
+                token_id = way[0] if way else self._vocabulary.end_token_id
+                cost = max(len(way) - 1, 0)
                 there = here.after(self._vocabulary.tokens[token_id])
         self._here, self._unread = there, b""
         self._next_look = self._after_look(num_left - 1, cost)
@@ -92,7 +93,7 @@ class Guide:
         if ending is None:
             return None
         token_ids = self._vocabulary.spell(ending)
-        return len(token_ids) if token_ids or not ending else None
+        return None if token_ids is None else len(token_ids)
 
 
 class _Place:
