@@ -36,7 +36,7 @@ from tunesmith.domain import errors
 from tunesmith.domain.generation import ScoredToken, TokenUsage
 from tunesmith.domain.models import Mode
 from tunesmith.domain.tenancy import Caller
-from tunesmith.wire.chat import ChatRequest, to_conversation
+from tunesmith.wire.chat import ChatRequest, to_answer_schema, to_conversation
 from tunesmith.wire.chat_replies import ChatReply, ChunkWriter, chat_choice, chat_reply
 from tunesmith.wire.generation import Head, Json
 from tunesmith.wire.logprobs import LogprobWriter
@@ -84,6 +84,7 @@ async def create_chat_completion(
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     """Finds the model and renders the prompt. Raises NotFound, InvalidRequest."""
     conversation = to_conversation(body)
+    json_schema = to_answer_schema(body, conversation)
     model = model_for(services.store, services.catalog, caller.scope, body.model, Mode.CHAT)
     renderer = services.models.renderer(model.base)
     context_length = services.models.context_length(model.base)
@@ -97,7 +98,7 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     num_likeliest = body.num_logprobs
     request = EngineRequest(
         prompt=prompt,
-        params=replace(params, logprobs=num_likeliest),
+        params=replace(params, logprobs=num_likeliest, json_schema=json_schema),
         tenant=caller.project.id,
         n=body.n or 1,
         adapter=services.models.adapter(model),

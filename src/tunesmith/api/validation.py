@@ -70,6 +70,12 @@ def refusal(findings: Sequence[Finding], data: Any) -> errors.InvalidRequest:
         return _out_of_bounds(first, shown)
     if kind in LENGTHS and not branches:
         return _of_wrong_length(first, shown)
+    if kind == "string_pattern_mismatch" and not branches:
+        text = (
+            f"Invalid '{shown}': string does not match pattern. Expected a string that matches the "
+            f"pattern '{first['ctx']['pattern']}'."
+        )
+        return _refused(text, shown, "invalid_value")
     if kind == "union_tag_invalid":
         return _unlisted(
             first["ctx"]["tag"], first["ctx"]["expected_tags"], [*path, _tag_name(first)]

@@ -121,8 +121,8 @@ def _tried(schema: str) -> dict[str, Any]:
     shortest = find_end(matcher, Nesting(), MAX_PLACES, MAX_ANSWER_BYTES)
     if shortest is None:
         return {
-            "error": f"no answer of at most {MAX_ANSWER_BYTES} bytes was found for it. It may refer "
-            "to itself without an end, or ask for too many items or letters"
+            "error": f"no answer of at most {MAX_ANSWER_BYTES} bytes was found for it. It may "
+            "refer to itself without an end, or ask for too many items or letters"
         }
     return {"shortest": shortest.hex()}
 
