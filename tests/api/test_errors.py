@@ -644,7 +644,6 @@ def test_a_chat_request_that_can_not_be(
         ("tool_choice", "required"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_object"}),
     ],
 )
 def test_what_is_not_built_yet_is_refused_and_never_ignored(

@@ -11,7 +11,7 @@ are tried; and places that look alike, with the same bytes to follow, are taken 
 """
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 END_OF_TEXT = 256  # the token after those of the 256 bytes
 
 OPENING, CLOSING, MARKS = b"{[", b"}]", b"{[]},:"
-QUOTE, BACKSLASH = ord('"'), ord("\\")
+QUOTE, BACKSLASH, COLON = b'"\\:'
 BLANKS = b" \t\r\n"
 # In a string that can't end yet: one of each kind of letter that a pattern may ask for.
 TRIED_LETTERS = frozenset(b'0129aAzZ -_.@:/+T"')
@@ -37,6 +37,8 @@ class Nesting:
     is_escaped: bool = False  # the byte before was a backslash
     num_marks: int = 0  # brackets, commas and colons so far: items of an array may be counted
     length: int = 0  # bytes since the last of them: so may the letters of a string
+    key: bytes = b""  # whose value this is, if it is one's
+    since_mark: bytes = field(default=b"", compare=False)
 
     @property
     def num_missing(self) -> int:
@@ -45,9 +47,10 @@ class Nesting:
 
     def after(self, text: bytes) -> "Nesting":
         depth, is_in_string, is_escaped = self.depth, self.is_in_string, self.is_escaped
-        num_marks, length = self.num_marks, self.length
-        for byte in text:
-            length += 1
+        num_marks, key, mark = self.num_marks, self.key, 0
+        text = self.since_mark + text
+        for place in range(self.length, len(text)):
+            byte = text[place]
             if is_escaped:
                 is_escaped = False
             elif is_in_string:
@@ -58,8 +61,10 @@ class Nesting:
             elif byte in MARKS:
                 depth += (byte in OPENING) - (byte in CLOSING)
                 num_marks += 1
-                length = 0
-        return Nesting(depth, is_in_string, is_escaped, num_marks, length)
+                key = text[mark:place] if byte == COLON else b""
+                mark = place + 1
+        since = text[mark:]
+        return Nesting(depth, is_in_string, is_escaped, num_marks, len(since), key, since)
 
 
 def find_end(
@@ -94,6 +99,12 @@ def find_end(
                 bound = length + after.num_missing
                 heapq.heappush(heap, (bound, -length, next(order), there, after, way + step))
     return None
+
+
+def completes(text: bytes, matcher: "LLMatcher") -> bool:
+    """Whether the answer may end behind this text. `matcher` is left where it is."""
+    matcher = matcher.deep_copy()
+    return matcher.consume_tokens(list(text)) and matcher.is_accepting()
 
 
 def _steps(mask: bytes, nesting: Nesting) -> list[bytes]:

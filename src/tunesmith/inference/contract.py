@@ -4,12 +4,8 @@ Request bodies are Pydantic models, strict, sizes limited, unknown fields refuse
 plain dictionaries, since one is made for every token.
 
 What differs from vLLM: `logprobs` and `token_ids` list the tokens whose text is in the piece, so
-<<<<<<< HEAD
 neither an end token nor what a stop string cut off (`usage` counts them), unless `tells_ends`, a
 field of ours, asks for all that was sampled, as vLLM always lists it; `top_logprobs` begins
-=======
-neither an end token nor what a stop string cut off (`usage` counts them); `top_logprobs` begins
->>>>>>> 6781bee (api: response_format of chats)
 with the likeliest and has the token itself at the end if it isn't one of those; only choice 0
 bears `prompt_logprobs`, in a stream with its first piece, and they name no decoded tokens;
 `structured_outputs` knows `json` only, a schema as text.

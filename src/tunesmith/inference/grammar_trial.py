@@ -14,10 +14,11 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.domain import errors
-from tunesmith.inference.closing import END_OF_TEXT, Nesting, find_end
+from tunesmith.inference.closing import END_OF_TEXT, Nesting, completes, find_end
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -114,17 +115,42 @@ def main() -> None:
 
 
 def _tried(schema: str) -> dict[str, Any]:
+    tokenizer = byte_tokenizer()
     try:
-        matcher = compile_schema(byte_tokenizer(), schema)
+        matcher = compile_schema(tokenizer, schema)
     except ValueError as error:
         return {"error": str(error)}
-    shortest = find_end(matcher, Nesting(), MAX_PLACES, MAX_ANSWER_BYTES)
+    shortest = _shortest(tokenizer, matcher, schema)
     if shortest is None:
         return {
             "error": f"no answer of at most {MAX_ANSWER_BYTES} bytes was found for it. It may "
             "refer to itself without an end, or ask for too many items or letters"
         }
     return {"shortest": shortest.hex()}
+
+
+def _shortest(tokenizer: "LLTokenizer", matcher: "LLMatcher", schema: str) -> bytes | None:
+    """A pattern may match anywhere in a text, and then the search doesn't see that a letter has
+    brought it closer. So it first looks for texts that are nothing but their patterns."""
+    narrowed = json.dumps(_narrowed(json.loads(schema)))
+    if json.loads(narrowed) != json.loads(schema):
+        with suppress(ValueError):
+            narrow = compile_schema(tokenizer, narrowed)
+            found = find_end(narrow, Nesting(), MAX_PLACES // 10, MAX_ANSWER_BYTES)
+            if found is not None and completes(found, matcher):
+                return found
+    return find_end(matcher, Nesting(), MAX_PLACES, MAX_ANSWER_BYTES)
+
+
+def _narrowed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_narrowed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    narrowed = {key: _narrowed(value) for key, value in schema.items()}
+    if isinstance(pattern := schema.get("pattern"), str):
+        narrowed["pattern"] = f"^(?:{pattern.removeprefix('^').removesuffix('$')})$"
+    return narrowed
 
 
 if __name__ == "__main__":

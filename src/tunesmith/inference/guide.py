@@ -13,7 +13,7 @@ fits, or the rest of it.
 from typing import TYPE_CHECKING
 
 from tunesmith.domain import errors
-from tunesmith.inference.closing import Nesting, find_end
+from tunesmith.inference.closing import Nesting, completes, find_end
 from tunesmith.inference.grammar import Grammar
 
 if TYPE_CHECKING:
@@ -118,11 +118,6 @@ class _Place:
             if known.startswith(text):
                 return known[len(text) :]
             for ending in (known[1:], known):
-                if _completes(ending, matcher):
+                if completes(ending, matcher):
                     return ending
         return find_end(matcher, nesting, MAX_PLACES, MAX_BYTES)
-
-
-def _completes(text: bytes, matcher: "LLMatcher") -> bool:
-    matcher = matcher.deep_copy()
-    return matcher.consume_tokens(list(text)) and matcher.is_accepting()

@@ -15,6 +15,7 @@ from tunesmith.domain import errors
 from tunesmith.domain.chat import Conversation
 from tunesmith.wire.base import Metadata, Name, Request, at_most
 from tunesmith.wire.chat_messages import MAX_MESSAGES, ChatMessage, Content, to_messages
+from tunesmith.wire.response_format import ResponseFormat, to_json_schema
 from tunesmith.wire.sampling import SamplingRequest, refuse_stream_contradictions
 
 Json = dict[str, Any]  # of fields that are refused as a whole
@@ -24,7 +25,6 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "response_format": ({"type": "text"},),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
 }
@@ -82,10 +82,11 @@ class ChatRequest(SamplingRequest):
     moderation: Json | None = None
     web_search_options: Json | None = None
 
+    response_format: ResponseFormat | None = None
+
     # What isn't built yet: see NEUTRAL.
     function_call: str | Json | None = None
     functions: list[Json] | None = None
-    response_format: Json | None = None
     tool_choice: str | Json | None = None
     tools: list[Json] | None = None
 
@@ -93,6 +94,13 @@ class ChatRequest(SamplingRequest):
     def num_logprobs(self) -> int | None:
         """How many tokens are told beside each one said; None if no log-probability is."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+
+def to_answer_schema(request: ChatRequest, conversation: Conversation) -> str | None:
+    """The JSON schema that the answer has to follow, as text; None if it may be anything. Raises
+    InvalidRequest."""
+    said = "\n".join(message.content or "" for message in conversation.messages)
+    return to_json_schema(request.response_format, said)
 
 
 def to_conversation(request: ChatRequest) -> Conversation:

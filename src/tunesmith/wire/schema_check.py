@@ -77,10 +77,8 @@ def check_schema(schema: Json, what: str, *, param: str, is_strict: bool) -> Non
     try:
         if is_strict:
             _check_strict_root(schema)
-        num_subschemas = 0
-        for subschema in _walk(schema):
-            num_subschemas += 1
-            if num_subschemas > MAX_SUBSCHEMAS:
+        for number, subschema in enumerate(_walk(schema), start=1):
+            if number > MAX_SUBSCHEMAS:
                 raise _Broken(f"it has more than {MAX_SUBSCHEMAS} subschemas.")
             _check_one(subschema, is_strict)
         if _num_characters(schema) > MAX_CHARACTERS:
