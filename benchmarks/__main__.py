@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("service", "training", "data", "prefix_cache", "fairness")
+NAMES = ("service", "training", "data", "prefix_cache", "fairness", "grammar")
 RESULTS = Path(__file__).parent / "results"
 
 

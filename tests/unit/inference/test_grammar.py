@@ -131,7 +131,7 @@ def test_a_token_may_follow_exactly_if_a_whole_answer_can_begin_with_it() -> Non
             assert allowed == expected or (forced and allowed and allowed < expected), said
             assert not guide.may_end
             num_looked_at += 1
-    assert num_looked_at > 50
+    assert num_looked_at > 20
 
 
 def test_what_a_mask_forbids_is_minus_infinity_and_other_rows_stay(engine: Engine) -> None:
@@ -186,7 +186,9 @@ def random_schema(draw: random.Random, depth: int = 3) -> Json:
         case "string":
             return {"type": "string", "minLength": few, "maxLength": few + draw.randrange(9)}
         case "text":
-            pattern = draw.choice(["^[a-z]+$", "\\d{3}", "^(foo|ba+r)$", "^[A-Z]\\w{2,5}-?$"])
+            pattern = draw.choice(
+                ["^[a-z]+$", "\\d{3}", "^(foo|ba+r)$", "^[A-Z]\\w{2,5}-?$", "[A-F]{2}-\\d{3}"]
+            )
             return {"type": "string", "pattern": pattern}
         case "integer":
             return {"type": "integer", "minimum": low, "maximum": high}
@@ -232,14 +234,14 @@ def test_answers_to_random_schemas_validate(tiny: Engine, seed: int) -> None:
 
 def test_neither_neighbours_nor_a_lost_place_in_the_cache_change_an_answer(folder: Path) -> None:
     """The second engine's cache is too small for all, so that sequences lose their blocks."""
-    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 20}
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 12}
     alone = an_engine(folder)
     params = [
-        SamplingParams(120, seed=seed, json_schema=json.dumps(schema) if seed % 2 else None)
-        for seed in range(6)
+        SamplingParams(50, seed=seed, json_schema=json.dumps(schema) if seed % 2 else None)
+        for seed in range(4)
     ]
     expected = [alone.generate([Request(PROMPT, each)])[0][0].token_ids for each in params]
-    narrow = an_engine(folder, num_blocks=12, max_context=192)
+    narrow = an_engine(folder, num_blocks=8, max_context=96)
     together = narrow.generate([Request(PROMPT, each) for each in params])
     assert [choices[0].token_ids for choices in together] == expected
 
