@@ -108,18 +108,23 @@ def completes(text: bytes, matcher: "LLMatcher") -> bool:
 
 
 def _steps(mask: bytes, nesting: Nesting) -> list[bytes]:
-    allowed = [byte for byte in range(256) if mask[byte // 8] >> (byte % 8) & 1]
-    return [bytes([byte]) for byte in _worth_trying(allowed, nesting)]
+    return [bytes([byte]) for byte in _worth_trying(mask, nesting)]
 
 
-def _worth_trying(allowed: list[int], nesting: Nesting) -> list[int]:
+def _worth_trying(mask: bytes, nesting: Nesting) -> list[int]:
+    """Most places are settled by a look at some bytes: only the others are listed in full."""
+
+    def is_allowed(byte: int) -> bool:
+        return bool(mask[byte // 8] >> (byte % 8) & 1)
+
     if nesting.is_in_string:
-        if QUOTE in allowed and not nesting.is_escaped:
+        if is_allowed(QUOTE) and not nesting.is_escaped:
             return [QUOTE]
+        allowed = list(filter(is_allowed, range(END_OF_TEXT)))
         if len(allowed) <= FEW:
             return allowed
         return [byte for byte in allowed if byte in TRIED_LETTERS] or allowed[:FEW]
-    for ending in (CLOSING, b","):
-        if found := [byte for byte in allowed if byte in ending]:
+    for endings in (CLOSING, b","):
+        if found := list(filter(is_allowed, endings)):
             return found
-    return [byte for byte in allowed if byte not in BLANKS]
+    return [byte for byte in filter(is_allowed, range(END_OF_TEXT)) if byte not in BLANKS]
