@@ -164,7 +164,7 @@ class Engine:
         adapter = self._find_adapter(request.adapter)
         grammar = request.grammar
         if grammar is None and request.params.json_schema is not None:
-            grammar = self.grammars.start(request.params.json_schema).result()
+            grammar = self.grammars.get(request.params.json_schema)
         ends = set(request.params.stop_token_ids)
         if not request.params.ignore_eos:
             ends.update(self._tokens.end_token_ids)

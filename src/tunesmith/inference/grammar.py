@@ -1,6 +1,6 @@
 """Grammars: what an answer has to look like, as a JSON schema, made ready for one vocabulary.
 
-    Grammars.start(schema) → Grammar → one Guide for each sequence (`guide.py`)
+    Grammars.get(schema) → Grammar → one Guide for each sequence (`guide.py`)
 
 A schema is tried out (`grammar_trial.py`), compiled once, in a thread of its own, and remembered,
 refusals too. llguidance does the work; it is imported when the first schema comes.
@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.domain import errors
-from tunesmith.inference.grammar_trial import byte_tokenizer, compile_schema, refusal, try_out
+from tunesmith.inference.grammar_trial import byte_tokenizer, compile_schema, try_out
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -108,6 +108,14 @@ class Grammar:
     matcher: "LLMatcher"
     byte_matcher: "LLMatcher"  # the same, with bytes for tokens: for `closing.py`
     shortest: bytes  # an answer, the shortest or nearly so
+    num_shortest: int | None  # its tokens; None if the vocabulary can't say it
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A schema that can't be used, and why. Remembered like a grammar."""
+
+    message: str
 
 
 class Grammars:
@@ -116,23 +124,27 @@ class Grammars:
     def __init__(self, texts: TokenTexts, vocab_size: int) -> None:
         self._vocabulary = Vocabulary(texts, vocab_size)
         self._compilers = ThreadPoolExecutor(NUM_COMPILERS, thread_name_prefix="grammars")
-        self._known: OrderedDict[str, Future[Grammar]] = OrderedDict()
+        self._known: OrderedDict[str, Future[Grammar | Refused]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def start(self, schema: str) -> Future[Grammar]:
-        """The grammar, as soon as it is compiled. Its result raises InvalidRequest for a schema
-        that can't be used.
+    def get(self, schema: str) -> Grammar:
+        """Blocks while it is compiled. Raises InvalidRequest, Unavailable."""
+        return usable(self.start(schema).result())
 
-        Raises Unavailable if too many are being compiled. The future is shared: don't cancel it.
+    def start(self, schema: str) -> Future[Grammar | Refused]:
+        """What becomes of the schema, as soon as it is compiled: see `usable`. The future is
+        shared, so it mustn't be cancelled; it raises Unavailable if compiling was prevented.
+
+        Raises Unavailable if too many are being compiled.
         """
         with self._lock:
             future = self._known.get(schema)
-            if future is None:
+            if future is None or (future.done() and future.exception() is not None):
                 future = self._begin(schema)
             self._known.move_to_end(schema)
             return future
 
-    def _begin(self, schema: str) -> Future[Grammar]:
+    def _begin(self, schema: str) -> Future[Grammar | Refused]:
         done = [known for known, future in self._known.items() if future.done()]
         if len(self._known) - len(done) >= MAX_UNDER_WAY:
             raise errors.Unavailable(
@@ -143,12 +155,25 @@ class Grammars:
         self._known[schema] = self._compilers.submit(self._compile, schema)
         return self._known[schema]
 
-    def _compile(self, schema: str) -> Grammar:
-        shortest = try_out(schema)
-        self._vocabulary.load()
+    def _compile(self, schema: str) -> Grammar | Refused:
         try:
+            shortest = try_out(schema)
+            self._vocabulary.load()
             matcher = compile_schema(self._vocabulary.tokenizer, schema)
             byte_matcher = compile_schema(byte_tokenizer(), schema)
         except ValueError as error:
-            raise refusal(str(error)) from error
-        return Grammar(schema, self._vocabulary, matcher, byte_matcher, shortest)
+            return Refused(str(error))
+        spelled = self._vocabulary.spell(shortest)
+        num_shortest = None if spelled is None else len(spelled)
+        return Grammar(schema, self._vocabulary, matcher, byte_matcher, shortest, num_shortest)
+
+
+def usable(compiled: Grammar | Refused) -> Grammar:
+    """Raises InvalidRequest for a schema that was refused."""
+    if isinstance(compiled, Grammar):
+        return compiled
+    # Made anew each time: one that is raised again and again grows by its traces.
+    raise errors.InvalidRequest(
+        f"Invalid schema for response_format: {compiled.message.rstrip('.')}.",
+        param="response_format",
+    )

@@ -10,6 +10,7 @@ comes from stdout as JSON. No torch here.
 """
 
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -23,10 +24,12 @@ from tunesmith.inference.closing import END_OF_TEXT, Nesting, completes, find_en
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+log = logging.getLogger("tunesmith.engine")
+
 CPU_S = 2
-WALL_S = 30.0  # on a machine that has other things to do
+WALL_S = 120.0  # on a machine that has other things to do
 MEMORY_BYTES = 1024**3
-NICENESS = 10  # requests that are under way come first
+NICENESS = 5  # requests that are under way come first
 
 MAX_ANSWER_BYTES = 32_768
 MAX_PLACES = 50_000  # of the search; time is over before
@@ -37,29 +40,27 @@ SPELLING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separato
 
 
 def try_out(schema: str) -> bytes:
-    """The shortest answer that follows the schema. Raises InvalidRequest if it can't be used."""
+    """The shortest answer that follows the schema, or nearly so. Raises ValueError, with a reason
+    for its author, if the schema can't be used; Unavailable if there was no way to find out."""
     command = [sys.executable, "-m", __name__]
     try:
         done = subprocess.run(
             command, input=schema.encode(), capture_output=True, timeout=WALL_S, check=False
         )
-    except subprocess.TimeoutExpired:
-        raise refusal("it takes too long to compile. Make it smaller or simpler") from None
-    if done.returncode != 0:
-        raise refusal(
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise errors.Unavailable(
+            "The schema could not be compiled now. Try again later."
+        ) from error
+    if done.returncode != 0:  # killed, or out of memory
+        log.info("trial of a schema: status %d: %r", done.returncode, done.stderr[-500:])
+        raise ValueError(
             "it takes too much time or memory to compile. Make it smaller or simpler: fewer "
             "optional properties, smaller bounds, plainer patterns"
         )
     told = json.loads(done.stdout)
     if "error" in told:
-        raise refusal(told["error"])
+        raise ValueError(told["error"])
     return bytes.fromhex(told["shortest"])
-
-
-def refusal(reason: str) -> errors.InvalidRequest:
-    return errors.InvalidRequest(
-        f"Invalid schema for response_format: {reason.rstrip('.')}.", param="response_format"
-    )
 
 
 def parser_limits() -> "LLParserLimits":

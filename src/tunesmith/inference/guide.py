@@ -34,7 +34,7 @@ class Guide:
         self.matcher = grammar.matcher.deep_copy()
         self._here = _Place(grammar.byte_matcher.deep_copy(), Nesting(), grammar.shortest)
         self._unread = b""  # taken since `_here`
-        cost = self._cost(grammar.shortest)
+        cost = grammar.num_shortest
         # What one token can add to an ending is a part of the schema, mostly.
         self._near = NEAR + (cost or 0) + len(grammar.schema) // 4
         # Tokens left when endings are looked at next; never, if not even the shortest fits.

@@ -19,6 +19,7 @@ from typing import TypeVar
 from tunesmith.domain import errors
 from tunesmith.inference.adapter_slots import KnownAdapter
 from tunesmith.inference.engine import Delta, Engine, Request, join
+from tunesmith.inference.grammar import usable
 from tunesmith.inference.sequence import Sequence
 from tunesmith.modeling.lora import LoraAdapter
 
@@ -94,7 +95,7 @@ class EngineThread:
             return request
         compiling = asyncio.wrap_future(self._engine.grammars.start(schema))
         # Others may wait for the same one: who leaves doesn't cancel it.
-        return replace(request, grammar=await asyncio.shield(compiling))
+        return replace(request, grammar=usable(await asyncio.shield(compiling)))
 
     async def _call(self, command: Callable[[], T]) -> T:
         """Has the engine's thread do it, and gives back what comes of it."""

@@ -10,6 +10,7 @@ The texts are those of the hosted service as far as they are known:
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ MAX_DEPTH = 32  # subschemas inside subschemas
 MAX_SUBSCHEMAS = 5000
 MAX_CHARACTERS = 120_000  # of all keys and texts in it
 MAX_PATTERN = 1000  # characters
+MAX_PATTERN_STEPS = 10_000  # characters once {…} is written out: (a{10}){20} has 200
 MAX_BOUND = 1_000_000  # of lengths and numbers of items
 
 ENFORCED = frozenset(
@@ -65,6 +67,8 @@ MAP = ("properties", "patternProperties", *DEFINITIONS)
 COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 NUMBERS = ("minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum")
 TEXTS = ("pattern", "format", "$ref")
+
+PATTERN_PIECES = re.compile(r"\\.|\{(?:\d+,)?(?P<most>\d+)(?:,)?\}|.", re.DOTALL)
 
 EVERY_KEY = (
     "'required' is required to be supplied and to be an array including every key in properties"
@@ -172,6 +176,11 @@ def _check_bounds(subschema: _Subschema) -> None:
             raise subschema.broken(f"'{key}' is not a string")
     if len(schema.get("pattern", "")) > MAX_PATTERN:
         raise subschema.broken(f"'pattern' has more than {MAX_PATTERN} characters")
+    for pattern in (schema.get("pattern", ""), *schema.get("patternProperties", {})):
+        if _num_steps(pattern) > MAX_PATTERN_STEPS:
+            raise subschema.broken(
+                f"a pattern repeats things so often that it has more than {MAX_PATTERN_STEPS} steps"
+            )
 
 
 def _check_reference(subschema: _Subschema) -> None:
@@ -227,6 +236,25 @@ def _check_strict_object(subschema: _Subschema) -> None:
     for key in required:
         if key not in named:
             raise subschema.broken(f"{EVERY_KEY}. Extra required key {_quoted(key)} supplied")
+
+
+def _num_steps(pattern: str) -> int:
+    """Roughly: a class in brackets counts as its letters."""
+    groups, last = [0], 0  # steps of each group that is open; of what a {…} here would repeat
+    for piece in PATTERN_PIECES.finditer(pattern):
+        text = piece.group()
+        if piece["most"] is not None:
+            groups[-1] += last * (max(int(piece["most"]), 1) - 1)
+            last *= max(int(piece["most"]), 1)
+        elif text == "(":
+            groups.append(0)
+        elif text == ")" and len(groups) > 1:
+            last = groups.pop()
+            groups[-1] += last
+        else:
+            last = 1
+            groups[-1] += 1
+    return sum(groups)
 
 
 def _num_characters(value: Any) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -88,17 +87,16 @@ def validated(schema: Json, answer: Delta) -> Any:
 
 def shortest(engine: Engine, schema: Json) -> int:
     """In tokens."""
-    grammar = engine.grammars.start(json.dumps(schema)).result()
+    grammar = engine.grammars.get(json.dumps(schema))
     token_ids = grammar.vocabulary.spell(grammar.shortest)
     assert token_ids
     return len(token_ids)
 
 
 def refusal(schema: Json) -> str:
-    with pytest.raises(errors.InvalidRequest) as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         try_out(json.dumps(schema))
-    assert caught.value.param == "response_format"
-    return caught.value.message
+    return str(caught.value)
 
 
 def test_a_token_may_follow_exactly_if_a_whole_answer_can_begin_with_it() -> None:
@@ -108,7 +106,7 @@ def test_a_token_may_follow_exactly_if_a_whole_answer_can_begin_with_it() -> Non
         Letters(),
         [b'""', b'"ab"', b'"ba"', b'"abab"', b'"abba"', b'"baab"', b'"baba"'],
     )
-    grammar = Grammars(letters, len(letters.tokens)).start(json.dumps(schema)).result()
+    grammar = Grammars(letters, len(letters.tokens)).get(json.dumps(schema))
     num_looked_at = 0
     for length in range(5):
         for way in product(range(7), repeat=length):
@@ -322,11 +320,12 @@ def test_schemas_that_are_too_much_are_refused_in_limited_time(schema: Json, rea
 
 
 def test_a_schema_is_compiled_once_and_so_is_its_refusal(engine: Engine) -> None:
-    schema = json.dumps({"type": "integer", "minimum": 5, "maximum": 3})
-    assert engine.grammars.start(schema) is engine.grammars.start(schema)
-    with pytest.raises(errors.InvalidRequest):
-        engine.grammars.start(schema).result()
-    started = time.process_time()
-    with pytest.raises(errors.InvalidRequest):
-        engine.grammars.start(schema).result()
-    assert time.process_time() - started < 0.1
+    grammars = engine.grammars
+    for schema in ('{"type":"integer"}', '{"type":"integer","minimum":5,"maximum":3}'):
+        assert grammars.start(schema) is grammars.start(schema)
+        assert grammars.start(schema).result() is grammars.start(schema).result()
+    for _ in range(2):
+        with pytest.raises(errors.InvalidRequest) as caught:
+            grammars.get('{"type":"integer","minimum":5,"maximum":3}')
+        assert caught.value.param == "response_format"
+        assert "Unsatisfiable" in caught.value.message
