@@ -24,6 +24,7 @@ def main() -> None:
         "data": data_table,
         "prefix_cache": prefix_cache_table,
         "fairness": fairness_table,
+        "grammar": grammar_table,
     }
     tables = "\n\n".join(table() for name, table in made.items() if result_file(name).exists())
     readme.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
@@ -92,6 +93,21 @@ def fairness_table() -> str:
     )
     heading = "| a small chat alone | while another floods | ratio | the longest |"
     return "\n".join([circumstances(record), "", heading, "| --- " * 4 + "|", row])
+
+
+def grammar_table() -> str:
+    record = read("grammar")
+    rows = [
+        f"| {number} | {ours['step_cpu_ms']['without']:.1f} ms "
+        f"| {ours['step_cpu_ms']['with']:.1f} ms | **{ours['ratio_with']['median']:.2f}** | {ours['ratio_half']['median']:.2f} "
+        f"| {ours['ratio_near_end']['median']:.2f} |"
+        for number, ours in record["result"]["sequences"].items()
+    ]
+    heading = (
+        "| sequences | CPU time of a step | with a schema | ratio | half of them with one | near "
+        "the limit |"
+    )
+    return "\n".join([circumstances(record), "", heading, "| --- " * 6 + "|", *rows])
 
 
 def read(name: str) -> dict[str, Any]:
