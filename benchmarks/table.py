@@ -99,8 +99,8 @@ def grammar_table() -> str:
     record = read("grammar")
     rows = [
         f"| {number} | {ours['step_cpu_ms']['without']:.1f} ms "
-        f"| {ours['step_cpu_ms']['with']:.1f} ms | **{ours['ratio_with']['median']:.2f}** | {ours['ratio_half']['median']:.2f} "
-        f"| {ours['ratio_near_end']['median']:.2f} |"
+        f"| {ours['step_cpu_ms']['with']:.1f} ms | **{ours['ratio_with']['median']:.2f}** "
+        f"| {ours['ratio_half']['median']:.2f} | {ours['ratio_near_end']['median']:.2f} |"
         for number, ours in record["result"]["sequences"].items()
     ]
     heading = (

@@ -142,7 +142,8 @@ def test_log_probabilities_are_the_models_own(client: OpenAI) -> None:
     told = reply.choices[0].logprobs
     assert told is not None
     assert told.content is not None
-    assert "".join(each.token for each in told.content) == reply.choices[0].message.content
+    spelled = b"".join(bytes(each.bytes or ()) for each in told.content)
+    assert spelled.decode() == reply.choices[0].message.content
     assert told.content[0].token == "{"
     assert told.content[0].logprob < told.content[0].top_logprobs[0].logprob
 

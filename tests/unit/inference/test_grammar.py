@@ -12,10 +12,11 @@ import torch
 from jsonschema import Draft202012Validator
 
 from tests.small_models import VOCAB_SIZE
-from tests.unit.inference.builders import an_engine
+from tests.unit.inference.builders import a_trained_adapter, an_engine
 from tunesmith.datasets.render import Renderer
 from tunesmith.domain import errors
 from tunesmith.domain.generation import FinishReason, SamplingParams
+from tunesmith.inference.adapter_slots import KnownAdapter
 from tunesmith.inference.closing import Nesting, find_end
 from tunesmith.inference.engine import Delta, Engine, Request
 from tunesmith.inference.grammar import Grammars
@@ -23,6 +24,7 @@ from tunesmith.inference.grammar_trial import byte_tokenizer, compile_schema, tr
 from tunesmith.inference.guide import Guide
 from tunesmith.inference.limits import EngineLimits
 from tunesmith.inference.masks import Masker, masked
+from tunesmith.modeling.decoder import Decoder
 from tunesmith.modeling.weights import load_decoder
 
 Json = dict[str, Any]
@@ -249,6 +251,17 @@ def test_choices_go_their_own_ways_and_a_seed_repeats_them(tiny: Engine) -> None
     first, again = (answers(tiny, schema, 40, n=6, seed=5) for _ in range(2))
     assert [each.text for each in first] == [each.text for each in again]
     assert len({each.text for each in first}) > 1
+
+
+def test_tuned_models_follow_schemas_too(engine: Engine, decoder: Decoder) -> None:
+    engine.add_adapter(KnownAdapter("tuned", Path()), a_trained_adapter(decoder.shape, seed=1))
+    params = SamplingParams(90, seed=1, json_schema=json.dumps(TREE))
+    texts = set()
+    for adapter in ("tuned", None):
+        ((answer,),) = engine.generate([Request(PROMPT, params, adapter=adapter)])
+        validated(TREE, answer)
+        texts.add(answer.text)
+    assert len(texts) == 2
 
 
 def test_no_bias_gets_past_a_grammar(engine: Engine) -> None:
