@@ -43,6 +43,9 @@ from tunesmith.wire.fine_tune_replies import (
 )
 from tunesmith.wire.fine_tunes import CreateFineTuneRequest
 
+# This API asks for no seed: the same request makes the same model.
+SEED = 1
+
 router = APIRouter()
 
 Body = Annotated[
@@ -137,6 +140,7 @@ def _new_fine_tune(services: Services, caller: Caller, body: CreateFineTuneReque
         era=Era.FINE_TUNES,
         hyperparameters=hyperparameters,
         suffix=body.suffix,
+        seed=SEED,
     )
     return FineTune(job, job.created_at, training, validation)
 
