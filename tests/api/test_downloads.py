@@ -42,7 +42,10 @@ class OtherProcess:
         (self._part / "model.safetensors").write_bytes(bytes(size_bytes))
 
     def finish(self, model: Path) -> None:
-        shutil.copytree(model, self.folder, dirs_exist_ok=True)
+        """As a download does: the folder is there whole, or not at all."""
+        if not self.folder.exists():
+            shutil.copytree(model, self._part, dirs_exist_ok=True)
+            self._part.rename(self.folder)
         self._lock.close()
 
 

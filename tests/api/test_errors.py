@@ -378,7 +378,8 @@ def test_after_an_item_of_another_list_is_refused(api: LiveApi, http: httpx2.Cli
         ),
         (
             {"messages": [{"role": "user", "content": "a", "name": "two words"}]},
-            "Invalid 'messages[0].name': String should match pattern '^[^\\s<|\\\\/>]+$'.",
+            "Invalid 'messages[0].name': string does not match pattern. Expected a string that "
+            "matches the pattern '^[^\\s<|\\\\/>]+$'.",
             "messages[0].name",
             "invalid_value",
         ),
