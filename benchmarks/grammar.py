@@ -13,18 +13,12 @@ fits behind it.
 import json
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from tunesmith.datasets.render import Renderer
+from benchmarks.tiny_engine import tiny_engine
 from tunesmith.domain.generation import SamplingParams
 from tunesmith.inference.engine import Engine, Request
-from tunesmith.inference.limits import EngineLimits
-from tunesmith.modeling.weights import load_decoder
 
-BASE_MODEL = Path(__file__).parents[1] / "src" / "tunesmith" / "base_models" / "tunesmith-tiny"
 ROUNDS = 7
 NUM_STEPS = 64
 SEQUENCES = (1, 8, 32)
@@ -45,16 +39,7 @@ FAR, NEAR = 1200, 400  # max_tokens
 
 
 def measure() -> dict[str, Any]:
-    torch.set_num_threads(1)  # on a shared machine the threads of two would wait for one another
-    decoder = load_decoder(BASE_MODEL, torch.device("cpu"), torch.float32)
-    limits = EngineLimits.of_tokens(
-        max_context=decoder.shape.max_positions,
-        cache_tokens=65_536,
-        max_sequences=64,
-        max_step_tokens=1024,
-        num_adapter_slots=1,
-    )
-    engine = Engine(decoder, Renderer.load(BASE_MODEL), limits, new_seed=lambda: 0)
+    engine = tiny_engine()
     return {
         "first_compile_ms": compile_ms(engine, PERSON),
         "compile_ms": compile_ms(engine, {"type": "array", "items": PERSON}),

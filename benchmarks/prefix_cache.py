@@ -9,34 +9,19 @@ step's fixed cost and reading the prompt's keys and values.
 import random
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from tunesmith.datasets.render import Renderer
+from benchmarks.tiny_engine import tiny_engine
 from tunesmith.domain.generation import SamplingParams
 from tunesmith.inference.engine import Engine, Request
-from tunesmith.inference.limits import EngineLimits
-from tunesmith.modeling.weights import load_decoder
 
-BASE_MODEL = Path(__file__).parents[1] / "src" / "tunesmith" / "base_models" / "tunesmith-tiny"
 ROUNDS = 5
 LENGTHS = (256, 1024, 1792)
 OWN_TOKENS = 32
 
 
 def measure() -> dict[str, Any]:
-    torch.set_num_threads(1)  # on a shared machine the threads of two would wait for one another
-    decoder = load_decoder(BASE_MODEL, torch.device("cpu"), torch.float32)
-    limits = EngineLimits.of_tokens(
-        max_context=decoder.shape.max_positions,
-        cache_tokens=65_536,
-        max_sequences=64,
-        max_step_tokens=1024,
-        num_adapter_slots=1,
-    )
-    engine = Engine(decoder, Renderer.load(BASE_MODEL), limits, new_seed=lambda: 0)
+    engine = tiny_engine()
     return {str(length): one_length(engine, length) for length in LENGTHS}
 
 

@@ -35,14 +35,23 @@ COMPLETIONS, MESSAGES = tables.stored_completions, tables.stored_messages
 PAIRS, SIZES = tables.stored_metadata, tables.stored_sizes
 ORDER = (COMPLETIONS.c.position,)
 
-MAX_PAGE_BYTES = 16 * 1024**2
-MAX_DELETED = 1000  # in one transaction: others wait for their turn
+
+@dataclass(frozen=True)
+class StoredLimits:
+    page_bytes: int = 16 * 1024**2  # of an answer's completions
+    deleted: int = 1000  # in one transaction: others wait for their turn
+
+
+DEFAULT_LIMITS = StoredLimits()
 
 
 class StoredCompletions:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, limits: StoredLimits = DEFAULT_LIMITS
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._limits = limits
 
     def add(
         self, completion: StoredCompletion, messages: Sequence[StoredMessage], max_bytes: int
@@ -57,7 +66,8 @@ class StoredCompletions:
         scope = Scope(completion.organization_id, completion.project_id)
         with self._database.write() as connection:
             held = _held_bytes(connection, scope)
-            num_gone = _delete_oldest(connection, scope, held + completion.size_bytes - max_bytes)
+            excess = held + completion.size_bytes - max_bytes
+            num_gone = self._delete_oldest(connection, scope, excess)
             connection.execute(insert(COMPLETIONS).values(to_row(completion)))
             _count(connection, scope, completion.size_bytes)
             connection.execute(insert(MESSAGES), [to_row(message) for message in messages])
@@ -100,7 +110,7 @@ class StoredCompletions:
                 along=[row.c.position for row in pairs][:1],
                 is_ascending=is_ascending,
             )
-            ids = _within(MAX_PAGE_BYTES, sizes.items)
+            ids = _within(self._limits.page_bytes, sizes.items)
             rows = connection.execute(select(COMPLETIONS).where(COMPLETIONS.c.id.in_(ids)))
             found = {row["id"]: from_row(StoredCompletion, row) for row in rows.mappings()}
         has_more = sizes.has_more or len(ids) < len(sizes.items)
@@ -143,7 +153,7 @@ class StoredCompletions:
                 return None
             more = size_of_pairs(metadata) - size_of_pairs(before.metadata)
             excess = _held_bytes(connection, scope) + more - max_bytes
-            _delete_oldest(connection, scope, excess, but=id)
+            self._delete_oldest(connection, scope, excess, but=id)
             _count(connection, scope, more)
             after = replace(before, metadata=metadata, size_bytes=before.size_bytes + more)
             changed = {"metadata": after.metadata, "size_bytes": after.size_bytes}
@@ -159,14 +169,31 @@ class StoredCompletions:
     def sweep(self) -> int:
         """Deletes those that have expired; gives back how many."""
         ours = COMPLETIONS.c
-        expired = select(ours.position).where(ours.expires_at <= self._clock()).limit(MAX_DELETED)
+        most = self._limits.deleted
+        expired = select(ours.position).where(ours.expires_at <= self._clock()).limit(most)
         num_gone = 0
         while True:
             with self._database.write() as connection:
                 gone = _delete(connection, ours.position.in_(expired))
             num_gone += len(gone)
-            if len(gone) < MAX_DELETED:
+            if len(gone) < most:
                 return num_gone
+
+    def _delete_oldest(
+        self, connection: Connection, scope: Scope, num_bytes: int, but: str = ""
+    ) -> int:
+        """Makes room for so many bytes, `but` for one completion; gives back how many completions
+        that took. What is more than one transaction may delete is left to the next ones."""
+        ours = COMPLETIONS.c
+        others = select(func.min(ours.position)).where(in_scope(COMPLETIONS, scope), ours.id != but)
+        num_gone = 0
+        while num_bytes > 0 and num_gone < self._limits.deleted:
+            sizes = _delete(connection, ours.position == others.scalar_subquery())
+            if not sizes:
+                break
+            num_bytes -= sizes[0]
+            num_gone += 1
+        return num_gone
 
     def _visible(self, scope: Scope) -> ColumnElement[bool]:
         return in_scope(COMPLETIONS, scope) & (COMPLETIONS.c.expires_at > self._clock())
@@ -254,18 +281,3 @@ def _delete(connection: Connection, which: ColumnElement[bool]) -> list[int]:
     for scope, num_bytes in freed.items():
         _count(connection, scope, -num_bytes)
     return [row.size_bytes for row in rows]
-
-
-def _delete_oldest(connection: Connection, scope: Scope, num_bytes: int, but: str = "") -> int:
-    """Makes room for so many bytes, `but` for one completion; gives back how many completions that
-    took. What is more than one transaction may delete is left to the next ones."""
-    ours = COMPLETIONS.c
-    others = select(func.min(ours.position)).where(in_scope(COMPLETIONS, scope), ours.id != but)
-    num_gone = 0
-    while num_bytes > 0 and num_gone < MAX_DELETED:
-        sizes = _delete(connection, ours.position == others.scalar_subquery())
-        if not sizes:
-            break
-        num_bytes -= sizes[0]
-        num_gone += 1
-    return num_gone

@@ -27,7 +27,7 @@ DEFAULT_PROMPT_LOSS_WEIGHT = 0.01
 MAX_MULTIPLIER = 100.0  # 0.02 to 0.2 is usual
 MAX_CLASS_LENGTH = 512  # characters
 MAX_BETAS = 10
-MAX_BETA = 1000.0
+MAX_F_BETA = 1000.0
 
 
 def sent(kind: ErrorType) -> BeforeValidator:
@@ -50,7 +50,7 @@ Multiplier = Annotated[float, Field(gt=0, le=MAX_MULTIPLIER)]
 Weight = Annotated[float, Field(ge=0, le=1)]
 NumClasses = Annotated[int, Field(ge=NUM_CLASSES[0], le=NUM_CLASSES[-1])]
 Betas = Annotated[
-    list[Annotated[float, Field(gt=0, le=MAX_BETA)]], Field(min_length=1, max_length=MAX_BETAS)
+    list[Annotated[float, Field(gt=0, le=MAX_F_BETA)]], Field(min_length=1, max_length=MAX_BETAS)
 ]
 
 

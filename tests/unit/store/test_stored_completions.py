@@ -15,8 +15,9 @@ from tunesmith.domain.stored_completions import (
     size_of_texts,
 )
 from tunesmith.domain.tenancy import Scope
-from tunesmith.store import stored_completions, tables
+from tunesmith.store import tables
 from tunesmith.store.store import Store
+from tunesmith.store.stored_completions import StoredCompletions, StoredLimits
 
 OTHERS = Scope("org-ours", "proj_other")
 
@@ -53,6 +54,10 @@ def test_the_oldest_make_as_much_room_as_is_needed(store: Store) -> None:
     assert ids(store) == ["f"]
 
 
+def limit(store: Store, clock: FixedClock, limits: StoredLimits) -> None:
+    store.stored_completions = StoredCompletions(store._database, clock, limits)
+
+
 def test_a_project_makes_room_for_nobody_else(store: Store) -> None:
     add_completion(store, "theirs", OTHERS)
     for name in ("a", "b", "c"):
@@ -67,9 +72,9 @@ def test_what_never_fits_takes_nothing_away(store: Store) -> None:
     assert ids(store) == ["a"]
 
 
-def test_a_lower_limit_takes_effect_in_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lower_limit_takes_effect_in_steps(store: Store, clock: FixedClock) -> None:
     """An operator may turn gigabytes into megabytes; no request pays for all of it."""
-    monkeypatch.setattr(stored_completions, "MAX_DELETED", 3)
+    limit(store, clock, StoredLimits(deleted=3))
     for name in "abcdefgh":
         add_completion(store, name)
     assert add_completion(store, "i", max_bytes=200) == 3
@@ -161,11 +166,9 @@ def test_messages_and_pairs_go_with_their_completion(store: Store, clock: FixedC
     assert num_rows(store) == [0, 0, 0]
 
 
-def test_many_expire_in_several_transactions(
-    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_expire_in_several_transactions(store: Store, clock: FixedClock) -> None:
     """Others get their turn in between."""
-    monkeypatch.setattr(stored_completions, "MAX_DELETED", 2)
+    limit(store, clock, StoredLimits(deleted=2))
     for name in ("a", "b", "c", "d"):
         add_completion(store, name)
     clock.advance(timedelta(days=30).total_seconds())
@@ -173,10 +176,10 @@ def test_many_expire_in_several_transactions(
 
 
 def test_a_page_ends_where_it_would_be_too_much_for_an_answer(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, clock: FixedClock
 ) -> None:
     """Its reader goes on from there as from any other page."""
-    monkeypatch.setattr(stored_completions, "MAX_PAGE_BYTES", 250)
+    limit(store, clock, StoredLimits(page_bytes=250))
     for name, size in {"a": 100, "b": 100, "c": 100, "d": 900, "e": 1}.items():
         add_completion(store, name, size_bytes=size)
     pages, after = [], None
