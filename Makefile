@@ -44,7 +44,7 @@ serve: setup  ## run the service on port 8000
 	$(BIN)/tunesmith serve
 
 test: setup-dev $(OPENAI_028)/.installed  ## all tests (no GPU, no download)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 check: setup-dev  ## style, types
 	$(BIN)/ruff check .
