@@ -7,6 +7,7 @@ is async. Where the client wants it stored, that is done before it can know of t
 (`storing.py`).
 """
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -32,12 +33,13 @@ from tunesmith.api.request_ids import request_id
 from tunesmith.api.serving import model_for
 from tunesmith.api.storing import store_completion
 from tunesmith.api.streams import EventStream, unless_disconnected
+from tunesmith.api.tool_calls import BEGINNING, Answer, Calling, to_tagged
 from tunesmith.domain import errors
 from tunesmith.domain.generation import ScoredToken, TokenUsage
 from tunesmith.domain.models import Mode
 from tunesmith.domain.tenancy import Caller
-from tunesmith.wire.chat import ChatRequest, to_answer_schema, to_conversation
-from tunesmith.wire.chat_replies import ChatReply, ChunkWriter, chat_choice, chat_reply
+from tunesmith.wire.chat import ChatRequest, to_answer_schema, to_conversation, to_use
+from tunesmith.wire.chat_replies import ChatReply, ChoiceReply, ChunkWriter, chat_choice, chat_reply
 from tunesmith.wire.generation import Head, Json
 from tunesmith.wire.logprobs import LogprobWriter
 from tunesmith.wire.sampling import to_sampling
@@ -55,6 +57,7 @@ class Prepared:
 
     head: Head
     generation: Generation
+    calling: Calling | None  # None: nothing may be called
     logprobs: Callable[[Sequence[ScoredToken]], Json | None]  # as the reply writes them
 
 
@@ -83,10 +86,12 @@ async def create_chat_completion(
 
 def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     """Finds the model and renders the prompt. Raises NotFound, InvalidRequest."""
-    conversation = to_conversation(body)
+    use = to_use(body)
+    conversation = to_conversation(body, use)
     json_schema = to_answer_schema(body, conversation)
     model = model_for(services.store, services.catalog, caller.scope, body.model, Mode.CHAT)
     renderer = services.models.renderer(model.base)
+    tagged = to_tagged(use, renderer, json_schema) if use and use.functions else None
     context_length = services.models.context_length(model.base)
     prompt = renderer.prompt(conversation, context_length)
     params = to_sampling(
@@ -98,7 +103,12 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     num_likeliest = body.num_logprobs
     request = EngineRequest(
         prompt=prompt,
-        params=replace(params, logprobs=num_likeliest, json_schema=json_schema),
+        params=replace(
+            params,
+            logprobs=num_likeliest,
+            json_schema=None if tagged else json_schema,
+            tagged=tagged,
+        ),
         tenant=caller.project.id,
         n=body.n or 1,
         adapter=services.models.adapter(model),
@@ -109,8 +119,11 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     def logprobs(tokens: Sequence[ScoredToken]) -> Json | None:
         return None if num_likeliest is None else writer.chat(tokens, num_likeliest)
 
+    calling = None
+    if use and tagged and renderer.call_syntax:
+        calling = Calling(renderer.call_syntax, use, services.ids.tool_call)
     generation = Generation(services.models.engine(model.base), (request,))
-    return Prepared(head, generation, logprobs)
+    return Prepared(head, generation, calling, logprobs)
 
 
 def _asked_tokens(body: ChatRequest, generation: Generation) -> int:
@@ -133,7 +146,7 @@ def _stream(
     prepared: Prepared, charge: Charge, includes_usage: bool, keep: Keep | None
 ) -> AsyncGenerator[bytes]:
     writer = ChunkWriter(prepared.head, includes_usage=includes_usage)
-    writing = _Writing(writer, prepared.logprobs)
+    writing = _Writing(writer, prepared)
     write_usage = writer.usage if includes_usage else None
     if keep is None:
         return events(prepared.generation, charge, writing.events, write_usage)
@@ -142,11 +155,15 @@ def _stream(
 
 
 def _reply(prepared: Prepared, pieces: Sequence[Piece], usage: TokenUsage) -> ChatReply:
-    choices = [
-        chat_choice(piece.index, piece.text, prepared.logprobs(piece.tokens), piece.finish_reason)
-        for piece in pieces
-    ]
-    return chat_reply(prepared.head, choices, usage)
+    return chat_reply(prepared.head, [_choice(prepared, piece) for piece in pieces], usage)
+
+
+def _choice(prepared: Prepared, piece: Piece) -> ChoiceReply:
+    assert piece.finish_reason is not None, "a whole completion has come to its end"
+    answer = Answer(piece.index, prepared.calling)
+    answer.add(piece.text, is_end=True)
+    logprobs = prepared.logprobs(piece.tokens)
+    return chat_choice(piece.index, answer.message(), logprobs, answer.reason(piece.finish_reason))
 
 
 def _max_tokens(body: ChatRequest, room: int, limits: ApiLimits) -> int:
@@ -177,33 +194,49 @@ def _room(context_length: int, prompt_length: int) -> int:
 
 
 class _Writing:
-    """The events of one stream; it remembers which choices have had their first one."""
+    """The events of one stream; it remembers how far each choice has come."""
 
-    def __init__(
-        self, writer: ChunkWriter, logprobs: Callable[[Sequence[ScoredToken]], Json | None]
-    ) -> None:
+    def __init__(self, writer: ChunkWriter, prepared: Prepared) -> None:
         self._writer = writer
-        self._logprobs = logprobs
-        self._begun: set[int] = set()
+        self._prepared = prepared
+        self._answers: dict[int, Answer] = {}
+        # Of tokens whose text waits: it may be the beginning of a call.
+        self._waiting: defaultdict[int, list[ScoredToken]] = defaultdict(list)
 
     def events(self, _request: int, piece: Piece) -> bytes:
         return self.first(piece) + self.last(piece)
 
     def first(self, piece: Piece) -> bytes:
         """All but what says that the choice is complete."""
+        index = piece.index
+        answer = self._answers.setdefault(index, Answer(index, self._prepared.calling))
+        is_end = piece.finish_reason is not None
+        deltas = answer.add(piece.text, is_end=is_end)
+        waiting = self._waiting[index]
+        waiting += piece.tokens
+        if is_end:
+            deltas += answer.end()
+        if is_end and waiting and not any(map(_is_more, deltas)):
+            deltas.append({"content": ""})  # tokens without a text, such as an end token
         written = b""
-        if piece.index not in self._begun:
-            self._begun.add(piece.index)
-            written += self._writer.first(piece.index)
-        if piece.text or piece.tokens:
-            logprobs = self._logprobs(piece.tokens)
-            written += self._writer.text(piece.index, piece.text, logprobs)
+        for delta in deltas:
+            logprobs = None
+            if _is_more(delta):
+                logprobs = self._prepared.logprobs(tuple(waiting))
+                waiting.clear()
+            written += self._writer.delta(index, delta, logprobs)
         return written
 
     def last(self, piece: Piece) -> bytes:
         if not piece.finish_reason:
             return b""
-        return self._writer.last(piece.index, piece.finish_reason)
+        reason = self._answers[piece.index].reason(piece.finish_reason)
+        return self._writer.last(piece.index, reason)
+
+
+def _is_more(delta: Json) -> bool:
+    """Whether tokens stand behind a delta: the one that only begins a message has none."""
+    return delta is not BEGINNING
 
 
 class _Keeping:
@@ -219,8 +252,9 @@ class _Keeping:
 
     def events(self, _request: int, piece: Piece) -> bytes:
         self._collected.add(piece)
+        written = self._writing.first(piece)
         self._last_chunks += self._writing.last(piece)
-        return self._writing.first(piece)
+        return written
 
     async def finish(self, usage: TokenUsage) -> bytes:
         pieces = self._collected.choices()

@@ -12,6 +12,7 @@ from typing import Any
 
 from tunesmith.domain import errors
 from tunesmith.domain.generation import FinishReason, SamplingParams, ScoredToken, TokenUsage
+from tunesmith.domain.structural_tags import to_structural_tag
 
 log = logging.getLogger("tunesmith.api")
 
@@ -92,6 +93,9 @@ def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: 
         body["prompt_logprobs"] = params.prompt_logprobs
     if params.json_schema is not None:
         body["structured_outputs"] = {"json": params.json_schema}
+    if params.tagged is not None:
+        body["structured_outputs"] = {"structural_tag": to_structural_tag(params.tagged)}
+        body["skip_special_tokens"] = False
     if stream:
         body["stream_options"] = {"include_usage": True}
     return body

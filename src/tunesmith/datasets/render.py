@@ -26,6 +26,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Self
 
+from tunesmith.datasets.call_syntax import CallSyntax, find_call_syntax, shows_tools
 from tunesmith.datasets.chat_template import ChatTemplate, special_tokens
 from tunesmith.datasets.spelling import Spelling, spell
 from tunesmith.datasets.tokenizer import Tokenizer
@@ -145,9 +146,27 @@ class Renderer:
         """No encoding of the text is shorter; told without the work of encoding it."""
         return len(text.encode(errors="replace")) // self._tokenizer.longest_token_bytes
 
+    @cached_property
+    def call_syntax(self) -> CallSyntax | None:
+        """How the model writes calls of functions; None if its template shows it no tools, or has
+        calls in a way that isn't understood."""
+
+        def prompt(conversation: Conversation) -> str:
+            return self._transcript(conversation).prompt(len(conversation.messages))
+
+        return find_call_syntax(self._last_answer) if shows_tools(prompt) else None
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text; special tokens are left out."""
         return self._tokenizer.decode(token_ids)
+
+    def decode_all(self, token_ids: Sequence[int]) -> str:
+        """The text, special tokens spelled out."""
+        return self._tokenizer.decode_all(token_ids)
+
+    def control_tokens(self, text: str) -> list[tuple[int, int, int]]:
+        """Start, end and id of each control token that a template's own text spells out."""
+        return list(self._tokenizer.control.find(text))
 
     def token_bytes(self, token_id: int) -> bytes:
         """What the token adds to a text, exactly; nothing for special tokens."""
@@ -288,6 +307,18 @@ class Renderer:
         """The same token, where generation ends with it."""
         start = self._document_start
         return start if start in self.end_token_ids else self.end_token_ids[0]
+
+    def _last_answer(self, conversation: Conversation) -> str | None:
+        """What the assistant writes as the last message, up to the end token; None if the template
+        can't render it."""
+        transcript = self._transcript(conversation)
+        try:
+            answer = transcript.answer(len(transcript) - 1)
+        except errors.InvalidRequest:
+            return None
+        found = self._tokenizer.control.find(answer)
+        ends = (start for start, _, token_id in found if token_id in self.end_token_ids)
+        return transcript.unmarked(answer[: next(ends, len(answer))])
 
     def _turn_end(self) -> list[int]:
         """The control token that the template puts right after an answer, if it does. Models

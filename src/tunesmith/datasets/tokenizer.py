@@ -109,6 +109,10 @@ class Tokenizer:
         printed = [token_id for token_id in token_ids if token_id not in self._unprinted_ids]
         return self._encoder.decode(printed, skip_special_tokens=False)
 
+    def decode_all(self, token_ids: Sequence[int]) -> str:
+        """The text, with the names of tokens that `decode` leaves out."""
+        return self._encoder.decode(list(token_ids), skip_special_tokens=False)
+
     def token_bytes(self, token_id: int) -> bytes:
         """What the token adds to a text; nothing if texts leave it out. The tokens of a text give
         it back together, behind the blank that some tokenizers begin every text with."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from tunesmith.domain.tagged import Tagged
+
 
 class FinishReason(StrEnum):
     """Why a sequence ended. `STOP`: an end token or a stop string. `LENGTH`: the token budget
@@ -32,7 +34,14 @@ class SamplingParams:
     # Tells of all sampled tokens: also of an end token, and of what belongs to a stop string alone.
     tells_ends: bool = False
     json_schema: str | None = None  # what the completion has to be, as JSON
+    # What the completion may be, if it may hold tags; control tokens are spelled out then.
+    tagged: Tagged | None = None
     prompt_logprobs: int | None = None  # the same, beside each token of the prompt
+
+    @property
+    def form(self) -> str | Tagged | None:
+        """What the completion has to look like, if it has to: a JSON schema, or tags."""
+        return self.json_schema if self.tagged is None else self.tagged
 
 
 @dataclass(frozen=True, slots=True)

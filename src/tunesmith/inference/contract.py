@@ -8,7 +8,8 @@ neither an end token nor what a stop string cut off (`usage` counts them), unles
 field of ours, asks for all that was sampled, as vLLM always lists it; `top_logprobs` begins
 with the likeliest and has the token itself at the end if it isn't one of those; only choice 0
 bears `prompt_logprobs`, in a stream with its first piece, and they name no decoded tokens;
-`structured_outputs` knows `json` only, a schema as text.
+`structured_outputs` knows `json`, a schema as text, and `structural_tag`, in the formats of
+`domain/structural_tags.py`; only with the latter `skip_special_tokens` may, and has to, be false.
 """
 
 import time
@@ -19,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.domain import errors
 from tunesmith.domain.generation import SamplingParams, ShownToken, TokenLogprobs
+from tunesmith.domain.structural_tags import to_tagged
+from tunesmith.domain.tagged import Tagged
 from tunesmith.inference.engine import Delta, Request
 from tunesmith.inference.sequence import Sequence
 
@@ -45,9 +48,19 @@ class StreamOptions(_Body):
 
 
 class StructuredOutputs(_Body):
-    """What the text has to be."""
+    """What the text has to be: one of the two."""
 
-    json_schema: str = Field(alias="json", max_length=MAX_SCHEMA_CHARACTERS)
+    json_schema: str | None = Field(None, alias="json", max_length=MAX_SCHEMA_CHARACTERS)
+    structural_tag: str | None = Field(None, max_length=MAX_SCHEMA_CHARACTERS)
+
+    def tagged(self) -> Tagged | None:
+        """Raises InvalidRequest."""
+        if (self.json_schema is None) == (self.structural_tag is None):
+            raise errors.InvalidRequest(
+                "Give structured_outputs either 'json' or a 'structural_tag'.",
+                param="structured_outputs",
+            )
+        return None if self.structural_tag is None else to_tagged(self.structural_tag)
 
 
 class CompletionBody(_Body):
@@ -74,6 +87,7 @@ class CompletionBody(_Body):
     return_token_ids: bool = False
     return_tokens_as_token_ids: bool = False
     structured_outputs: StructuredOutputs | None = None
+    skip_special_tokens: bool = True
     cache_salt: str | None = Field(None, min_length=1, max_length=256)
 
     def to_request(self, base_name: str, max_context: int) -> Request:
@@ -87,6 +101,13 @@ class CompletionBody(_Body):
                 param="return_tokens_as_token_ids",
             )
         outputs = self.structured_outputs
+        tagged = outputs.tagged() if outputs else None
+        if self.skip_special_tokens != (tagged is None):
+            raise errors.InvalidRequest(
+                "Tokens of control are spelled out with a structural tag, and only then: set "
+                f"skip_special_tokens to {str(tagged is None).lower()}.",
+                param="skip_special_tokens",
+            )
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Request(
             prompt=self.prompt,
@@ -105,6 +126,7 @@ class CompletionBody(_Body):
                 tells_ends=self.tells_ends,
                 prompt_logprobs=self.prompt_logprobs,
                 json_schema=outputs.json_schema if outputs else None,
+                tagged=tagged,
             ),
             n=self.n,
             adapter=None if self.model == base_name else self.model,

@@ -14,9 +14,10 @@ LONGEST_TAIL = 64  # tokens of broken bytes after which we no longer look back
 
 
 class Detokenizer:
-    def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
+    def __init__(self, decode: Decode, stop: Sequence[str] = (), until: str = "") -> None:
+        """`until`: text from which on stop strings mean nothing."""
         self._characters = _Characters(decode)
-        self._stops = _StopStrings(stop)
+        self._stops = _StopStrings(stop, until)
         self.num_characters = 0  # of the text that is certain, shown or held back
         self.num_shown = 0  # of these
 
@@ -84,11 +85,13 @@ class _Characters:
 
 
 class _StopStrings:
-    """Lets text pass up to the first stop string."""
+    """Lets text pass up to the first stop string; all of it, once `until` has come."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], until: str = "") -> None:
         self._stops = stops
-        self._longest = max(map(len, stops), default=0)
+        self._until = until
+        self._awaited = (*stops, until) if until else tuple(stops)
+        self._longest = max(map(len, self._awaited), default=0)
         self._held = ""
         self.is_found = False
 
@@ -96,11 +99,15 @@ class _StopStrings:
         if not self._stops or self.is_found:
             return "" if self.is_found else text
         text = self._held + text
-        start = self._find(text)
+        self._held = ""
+        end = text.find(self._until) if self._until else -1
+        start = self._find(text if end < 0 else text[:end])
         if start is not None:
             self.is_found = True
-            self._held = ""
             return text[:start]
+        if end >= 0:
+            self._stops = ()
+            return text
         shown = len(text) - self._num_to_hold(text)
         self._held = text[shown:]
         return text[:shown]
@@ -119,8 +126,8 @@ class _StopStrings:
         return end + minus_length
 
     def _num_to_hold(self, text: str) -> int:
-        """The length of the longest end of `text` that a stop string begins with."""
+        """The length of the longest end of `text` that something awaited begins with."""
         for length in range(min(len(text), self._longest - 1), 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stops):
+            if any(awaited.startswith(text[-length:]) for awaited in self._awaited):
                 return length
         return 0

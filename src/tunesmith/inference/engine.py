@@ -26,6 +26,7 @@ from tunesmith.domain.generation import (
     TokenLogprobs,
 )
 from tunesmith.domain.shares import Fit
+from tunesmith.domain.tagged import Text
 from tunesmith.inference.adapter_slots import AdapterSlots, KnownAdapter
 from tunesmith.inference.cache import Cache
 from tunesmith.inference.detokenizer import Detokenizer
@@ -61,6 +62,10 @@ class Tokens(Protocol):
 
     def decode(self, token_ids: List[int]) -> str: ...
 
+    def decode_all(self, token_ids: List[int]) -> str: ...
+
+    def control_tokens(self, text: str) -> list[tuple[int, int, int]]: ...
+
     def text_tokens(self) -> list[bytes]: ...
 
     def encode_part(self, text: str) -> list[int]: ...
@@ -77,7 +82,7 @@ class Request:
     # Whom it is for: what is computed is shared among requests of one salt only, and the engine's
     # time fairly between salts.
     cache_salt: str | None = None
-    grammar: Grammar | None = None  # of `params.json_schema`; None: it is compiled on submission
+    grammar: Grammar | None = None  # of `params.form`; None: it is compiled on submission
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,8 @@ class Engine:
         self._check(request)
         adapter = self._find_adapter(request.adapter)
         grammar = request.grammar
-        if grammar is None and request.params.json_schema is not None:
-            grammar = self.grammars.get(request.params.json_schema)
+        if grammar is None and request.params.form is not None:
+            grammar = self.grammars.get(request.params.form)
         ends = set(request.params.stop_token_ids)
         if not request.params.ignore_eos:
             ends.update(self._tokens.end_token_ids)
@@ -177,7 +182,7 @@ class Engine:
                 # The prompt is the same for all choices: the first one tells of it.
                 params=replace(request.params, prompt_logprobs=None) if leader else request.params,
                 seed=seed,
-                detokenizer=Detokenizer(self._tokens.decode, request.params.stop),
+                detokenizer=self._detokenizer(request.params),
                 end_token_ids=frozenset(ends),
                 index=index,
                 adapter=adapter,
@@ -288,6 +293,19 @@ class Engine:
                 f"The model `{name}` does not exist.", param="model", code="model_not_found"
             )
         return self._known[name]
+
+    def _detokenizer(self, params: SamplingParams) -> Detokenizer:
+        tagged = params.tagged
+        if tagged is None:
+            return Detokenizer(self._tokens.decode, params.stop)
+        # Inside a tag nothing stops.
+        decode = self._tokens.decode_all
+        if tagged.text is Text.NOWHERE and tagged.json_schema is None:
+            return Detokenizer(decode)
+        control = self._tokens.control_tokens(tagged.trigger)
+        is_control = bool(control) and control[0][0] == 0
+        until = tagged.trigger[: control[0][1]] if is_control else tagged.trigger
+        return Detokenizer(decode, params.stop, until)
 
     def _record(
         self,

@@ -1,13 +1,16 @@
-"""Grammars: what an answer has to look like, as a JSON schema, made ready for one vocabulary.
+"""Grammars: what an answer has to look like, made ready for one vocabulary.
 
-    Grammars.get(schema) → Grammar → one Guide for each sequence (`guide.py`)
+    Grammars.get(form) → Grammar → one Guide for each sequence (`guide.py`)
 
-A schema is tried out (`grammar_trial.py`), compiled once, in a thread of its own, and remembered,
-refusals too. llguidance does the work; it is imported when the first schema comes.
+A form is a JSON schema, or tags with schemas of their own. Its schemas are tried out
+(`grammar_trial.py`), it is compiled once, in a thread of its own, and remembered, refusals too.
+llguidance does the work; it is imported when the first form comes.
 """
 
+import re
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from collections.abc import Sequence as List
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +18,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.domain import errors
-from tunesmith.inference.grammar_trial import byte_tokenizer, compile_schema, try_out
+from tunesmith.domain.tagged import Tagged, Text
+from tunesmith.inference.grammar_trial import (
+    SPELLING,
+    Unusable,
+    byte_tokenizer,
+    compile_lark,
+    compile_schema,
+    try_out,
+)
+from tunesmith.inference.tag_grammar import Marked, lark, marked
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-MAX_KNOWN = 64  # schemas that are remembered
+Form = str | Tagged  # a string is a JSON schema
+
+MAX_KNOWN = 64  # forms that are remembered
 MAX_UNDER_WAY = 64  # that are compiled or wait for it
+IN_FORMAT, IN_TOOLS = "response_format", "tools"
 NUM_COMPILERS = 2  # at once, so that one long trial doesn't hold up all others
 
 
@@ -34,6 +49,8 @@ class TokenTexts(Protocol):
     def text_tokens(self) -> list[bytes]: ...
 
     def encode_part(self, text: str) -> list[int]: ...
+
+    def control_tokens(self, text: str) -> list[tuple[int, int, int]]: ...
 
 
 class Vocabulary:
@@ -62,6 +79,10 @@ class Vocabulary:
     def _byte_tokens(self) -> dict[int, int]:
         singles = enumerate(self.tokens)
         return {token[0]: token_id for token_id, token in singles if len(token) == 1}
+
+    def control_tokens(self, text: str) -> list[tuple[int, int, int]]:
+        """Start, end and id of each control token that the text spells out."""
+        return self._texts.control_tokens(text)
 
     def load(self) -> None:
         """Reads all of it, which takes a second for a large one; from then on it is there."""
@@ -100,22 +121,63 @@ class _ForCompiler:
 
 
 @dataclass(frozen=True)
-class Grammar:
-    """A compiled schema. The two matchers stand at the start and are copied for each sequence."""
+class Tags:
+    """What a guide has to know of tags."""
 
-    schema: str
+    trigger: bytes  # as the byte matcher knows it
+    shortest: bytes  # a whole tag, the shortest or nearly so
+    text: Text
+    token_ids: Mapping[bytes, int]  # of control tokens, by the bytes that stand for them
+
+    @cached_property
+    def marks(self) -> dict[int, bytes]:
+        return {token_id: mark for mark, token_id in self.token_ids.items()}
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A compiled form. The two matchers stand at the start and are copied for each sequence."""
+
+    size: int  # characters of its largest schema
     vocabulary: Vocabulary
     matcher: "LLMatcher"
     byte_matcher: "LLMatcher"  # the same, with bytes for tokens: for `closing.py`
     shortest: bytes  # an answer, the shortest or nearly so
-    num_shortest: int | None  # its tokens; None if the vocabulary can't say it
+    param: str  # of the request that it comes from
+    tags: Tags | None = None
+
+    @cached_property
+    def num_shortest(self) -> int | None:
+        """Tokens; None if the vocabulary can't say it."""
+        return None if (spelled := self.spell(self.shortest)) is None else len(spelled)
+
+    def letters(self, token_id: int) -> bytes:
+        """What the token is to the byte matcher."""
+        if self.tags is not None and token_id in self.tags.marks:
+            return self.tags.marks[token_id]
+        return self.vocabulary.tokens[token_id]
+
+    def spell(self, text: bytes) -> list[int] | None:
+        """Tokens that say what the byte matcher reads; None if there are none for it."""
+        if self.tags is None or not self.tags.token_ids:
+            return self.vocabulary.spell(text)
+        spelled: list[int] = []
+        for part in re.split(b"([" + b"".join(self.tags.token_ids) + b"])", text):
+            if part in self.tags.token_ids:
+                spelled.append(self.tags.token_ids[part])
+            elif (said := self.vocabulary.spell(part)) is not None:
+                spelled += said
+            else:
+                return None
+        return spelled
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A schema that can't be used, and why. Remembered like a grammar."""
+    """A form that can't be used, and why. Remembered like a grammar."""
 
     message: str
+    param: str
 
 
 class Grammars:
@@ -124,27 +186,27 @@ class Grammars:
     def __init__(self, texts: TokenTexts, vocab_size: int) -> None:
         self._vocabulary = Vocabulary(texts, vocab_size)
         self._compilers = ThreadPoolExecutor(NUM_COMPILERS, thread_name_prefix="grammars")
-        self._known: OrderedDict[str, Future[Grammar | Refused]] = OrderedDict()
+        self._known: OrderedDict[Form, Future[Grammar | Refused]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, schema: str) -> Grammar:
+    def get(self, form: Form) -> Grammar:
         """Blocks while it is compiled. Raises InvalidRequest, Unavailable."""
-        return usable(self.start(schema).result())
+        return usable(self.start(form).result())
 
-    def start(self, schema: str) -> Future[Grammar | Refused]:
-        """What becomes of the schema, as soon as it is compiled: see `usable`. The future is
+    def start(self, form: Form) -> Future[Grammar | Refused]:
+        """What becomes of the form, as soon as it is compiled: see `usable`. The future is
         shared, so it mustn't be cancelled; it raises Unavailable if compiling was prevented.
 
         Raises Unavailable if too many are being compiled.
         """
         with self._lock:
-            future = self._known.get(schema)
+            future = self._known.get(form)
             if future is None or (future.done() and future.exception() is not None):
-                future = self._begin(schema)
-            self._known.move_to_end(schema)
+                future = self._begin(form)
+            self._known.move_to_end(form)
             return future
 
-    def _begin(self, schema: str) -> Future[Grammar | Refused]:
+    def _begin(self, form: Form) -> Future[Grammar | Refused]:
         done = [known for known, future in self._known.items() if future.done()]
         if len(self._known) - len(done) >= MAX_UNDER_WAY:
             raise errors.Unavailable(
@@ -152,28 +214,81 @@ class Grammars:
             )
         for known in done[: max(len(self._known) + 1 - MAX_KNOWN, 0)]:
             del self._known[known]
-        self._known[schema] = self._compilers.submit(self._compile, schema)
-        return self._known[schema]
+        self._known[form] = self._compilers.submit(self._compile, form)
+        return self._known[form]
 
-    def _compile(self, schema: str) -> Grammar | Refused:
+    def _compile(self, form: Form) -> Grammar | Refused:
+        return self._compile_tags(form) if isinstance(form, Tagged) else self._compile_json(form)
+
+    def _compile_json(self, schema: str) -> Grammar | Refused:
         try:
-            shortest = try_out(schema)
+            (shortest,) = try_out([schema])
             self._vocabulary.load()
             matcher = compile_schema(self._vocabulary.tokenizer, schema)
             byte_matcher = compile_schema(byte_tokenizer(), schema)
         except ValueError as error:
-            return Refused(str(error))
-        spelled = self._vocabulary.spell(shortest)
-        num_shortest = None if spelled is None else len(spelled)
-        return Grammar(schema, self._vocabulary, matcher, byte_matcher, shortest, num_shortest)
+            return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
+        return Grammar(len(schema), self._vocabulary, matcher, byte_matcher, shortest, IN_FORMAT)
+
+    def _compile_tags(self, tagged: Tagged) -> Grammar | Refused:
+        schemas = [tag.json_schema for tag in tagged.tags]
+        if tagged.json_schema is not None:
+            schemas.append(tagged.json_schema)
+        try:
+            known = marked(tagged, self._vocabulary.control_tokens)
+            in_bytes = lark(known.tagged, SPELLING)
+            shortest = try_out(schemas, in_bytes)
+            self._vocabulary.load()
+            in_tokens = lark(known.tagged, SPELLING, known.token_ids)
+            matcher = compile_lark(self._vocabulary.tokenizer, in_tokens)
+            byte_matcher = compile_lark(byte_tokenizer(), in_bytes)
+        except Unusable as error:
+            return _refused(tagged, error)
+        except ValueError as error:
+            return Refused(f"Invalid schemas for tools: {_reason(error)}", IN_TOOLS)
+        tags = _tags(known, shortest)
+        answers = [tags.shortest, *shortest[len(tagged.tags) :]]
+        return Grammar(
+            size=max(map(len, schemas)),
+            vocabulary=self._vocabulary,
+            matcher=matcher,
+            byte_matcher=byte_matcher,
+            shortest=min(answers, key=len) if tagged.text is Text.NOWHERE else b"",
+            param=IN_TOOLS,
+            tags=tags,
+        )
 
 
 def usable(compiled: Grammar | Refused) -> Grammar:
-    """Raises InvalidRequest for a schema that was refused."""
+    """Raises InvalidRequest for a form that was refused."""
     if isinstance(compiled, Grammar):
         return compiled
     # Made anew each time: one that is raised again and again grows by its traces.
-    raise errors.InvalidRequest(
-        f"Invalid schema for response_format: {compiled.message.rstrip('.')}.",
-        param="response_format",
+    raise errors.InvalidRequest(compiled.message, param=compiled.param)
+
+
+def _tags(known: Marked, shortest: List[bytes]) -> Tags:
+    tagged = known.tagged
+    whole = [
+        tag.begin.encode() + arguments + tag.end.encode()
+        for tag, arguments in zip(tagged.tags, shortest, strict=False)
+    ]
+    return Tags(
+        trigger=tagged.trigger.encode(),
+        shortest=min(whole, key=len),
+        text=tagged.text,
+        token_ids={mark.encode(): token_id for mark, token_id in known.token_ids.items()},
     )
+
+
+def _refused(tagged: Tagged, error: Unusable) -> Refused:
+    if error.number is None:
+        return Refused(f"Invalid schemas for tools: together, {_reason(error)}", IN_TOOLS)
+    if error.number < len(tagged.tags):
+        begin = tagged.tags[error.number].begin
+        return Refused(f"Invalid schema for what follows {begin!r}: {_reason(error)}", IN_TOOLS)
+    return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
+
+
+def _reason(error: ValueError) -> str:
+    return f"{str(error).rstrip('.')}."

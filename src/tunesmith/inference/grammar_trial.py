@@ -1,12 +1,12 @@
-"""`python -m tunesmith.inference.grammar_trial`: tries out one JSON schema, in its own process.
+"""`python -m tunesmith.inference.grammar_trial`: tries out JSON schemas, in a process of their own.
 
 Some schemas, made so or by accident, take minutes or gigabytes to compile, and what compiles them
 can't be interrupted. So each is compiled here first, where time and memory are limited; the engine
 compiles it only if that went well. A trial takes some tenths of a second, most of which is the
 start of Python.
 
-`try_out` is the side that asks, `main` the side that works. The schema goes to stdin, the result
-comes from stdout as JSON. No torch here.
+`try_out` is the side that asks, `main` the side that works. Schemas go to stdin, results come from
+stdout, both as JSON. No torch here.
 """
 
 import json
@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,26 @@ MAX_PLACES = 50_000  # of the search; time is over before
 SPELLING = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 
-def try_out(schema: str) -> bytes:
-    """The shortest answer that follows the schema, or nearly so. Raises ValueError, with a reason
-    for its author, if the schema can't be used; Unavailable if there was no way to find out."""
+class Unusable(ValueError):
+    """Why a schema, the one with this number, or all of them together can't be used."""
+
+    def __init__(self, reason: str, number: int | None = None) -> None:
+        super().__init__(reason)
+        self.number = number
+
+
+def try_out(schemas: Sequence[str], grammar: str | None = None) -> list[bytes]:
+    """For each schema the shortest answer that follows it, or nearly so. `grammar`: what they are
+    parts of.
+
+    Raises Unusable, with a reason for the schemas' author; Unavailable if there was no way to find
+    out.
+    """
     command = [sys.executable, "-m", __name__]
+    asked = json.dumps({"schemas": list(schemas), "grammar": grammar}).encode()
     try:
         done = subprocess.run(
-            command, input=schema.encode(), capture_output=True, timeout=WALL_S, check=False
+            command, input=asked, capture_output=True, timeout=WALL_S, check=False
         )
     except (subprocess.TimeoutExpired, OSError) as error:
         raise errors.Unavailable(
@@ -53,14 +67,14 @@ def try_out(schema: str) -> bytes:
         ) from error
     if done.returncode != 0:  # killed, or out of memory
         log.info("trial of a schema: status %d: %r", done.returncode, done.stderr[-500:])
-        raise ValueError(
+        raise Unusable(
             "it takes too much time or memory to compile. Make it smaller or simpler: fewer "
             "optional properties, smaller bounds, plainer patterns"
         )
     told = json.loads(done.stdout)
     if "error" in told:
-        raise ValueError(told["error"])
-    return bytes.fromhex(told["shortest"])
+        raise Unusable(told["error"], told["number"])
+    return [bytes.fromhex(each) for each in told["shortest"]]
 
 
 def parser_limits() -> "LLParserLimits":
@@ -82,6 +96,19 @@ def compile_schema(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
     from llguidance import LLMatcher
 
     grammar = LLMatcher.grammar_from_json_schema(schema, overrides=SPELLING)  # type: ignore[arg-type]
+    return _compile(tokenizer, grammar)
+
+
+def compile_lark(tokenizer: "LLTokenizer", lark: str) -> "LLMatcher":
+    """The same of a grammar in llguidance's own language."""
+    from llguidance import LLMatcher
+
+    return _compile(tokenizer, LLMatcher.grammar_from_lark(lark))
+
+
+def _compile(tokenizer: "LLTokenizer", grammar: str) -> "LLMatcher":
+    from llguidance import LLMatcher
+
     matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=parser_limits())
     if matcher.is_error():
         raise ValueError(" ".join(matcher.get_error().split()))
@@ -112,25 +139,37 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    json.dump(_tried(sys.stdin.buffer.read().decode()), sys.stdout)
+    json.dump(_tried(json.loads(sys.stdin.buffer.read())), sys.stdout)
 
 
-def _tried(schema: str) -> dict[str, Any]:
+def _tried(asked: dict[str, Any]) -> dict[str, Any]:
     tokenizer = byte_tokenizer()
+    number: int | None = None
     try:
-        matcher = compile_schema(tokenizer, schema)
+        shortest = []
+        for number, schema in enumerate(asked["schemas"]):  # noqa: B007 (told if one fails)
+            shortest.append(_shortest(tokenizer, schema).hex())
+        number = None
+        if asked["grammar"] is not None:
+            compile_lark(tokenizer, asked["grammar"])
     except ValueError as error:
-        return {"error": str(error)}
-    shortest = _shortest(tokenizer, matcher, schema)
+        return {"error": str(error), "number": number}
+    return {"shortest": shortest}
+
+
+def _shortest(tokenizer: "LLTokenizer", schema: str) -> bytes:
+    """Raises ValueError."""
+    matcher = compile_schema(tokenizer, schema)
+    shortest = _search(tokenizer, matcher, schema)
     if shortest is None:
-        return {
-            "error": f"no answer of at most {MAX_ANSWER_BYTES} bytes was found for it. It may "
-            "refer to itself without an end, or ask for too many items or letters"
-        }
-    return {"shortest": shortest.hex()}
+        raise ValueError(
+            f"no answer of at most {MAX_ANSWER_BYTES} bytes was found for it. It may refer to "
+            "itself without an end, or ask for too many items or letters"
+        )
+    return shortest
 
 
-def _shortest(tokenizer: "LLTokenizer", matcher: "LLMatcher", schema: str) -> bytes | None:
+def _search(tokenizer: "LLTokenizer", matcher: "LLMatcher", schema: str) -> bytes | None:
     """A pattern may match anywhere in a text, and then the search doesn't see that a letter has
     brought it closer. So it first looks for texts that are nothing but their patterns."""
     narrowed = json.dumps(_narrowed(json.loads(schema)))

@@ -91,7 +91,8 @@ class Sequence:
 
     def _read(self, token_id: int, logprobs: TokenLogprobs | None) -> str:
         if token_id in self.end_token_ids:
-            self.finish_reason = FinishReason.STOP
+            is_cut = self.guide is not None and self.guide.is_cut
+            self.finish_reason = FinishReason.LENGTH if is_cut else FinishReason.STOP
             text = self.detokenizer.finish()
             if self.params.tells_ends:
                 self._unshown.append(
@@ -113,7 +114,7 @@ class Sequence:
 
     def _is_whole(self, guide: Guide) -> bool:
         """Whether the answer is complete: nothing can follow, or there is no room for more."""
-        return guide.must_end or (guide.may_end and self.num_left == 0)
+        return guide.must_end or (self.num_left == 0 and guide.is_whole)
 
     def _penalise(self, token_id: int) -> None:
         penalty = self.params.frequency_penalty

@@ -89,11 +89,11 @@ class EngineThread:
         await self._call(partial(self._engine.remove_adapter, name))
 
     async def _with_grammar(self, request: Request) -> Request:
-        """With its schema compiled, elsewhere than in the engine's thread."""
-        schema = request.params.json_schema
-        if schema is None:
+        """With its form compiled, elsewhere than in the engine's thread."""
+        form = request.params.form
+        if form is None:
             return request
-        compiling = asyncio.wrap_future(self._engine.grammars.start(schema))
+        compiling = asyncio.wrap_future(self._engine.grammars.start(form))
         # Others may wait for the same one: who leaves doesn't cancel it.
         return replace(request, grammar=usable(await asyncio.shield(compiling)))
 

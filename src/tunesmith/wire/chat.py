@@ -1,9 +1,8 @@
 """A chat request (behaviour reference, section 15.1).
 
-Every field of OpenAI's description is here with its type and range. Those that we can't honour
-are accepted only with a value that changes nothing (`NEUTRAL`), and those that ask for what no
-model here can do, not at all (`NEVER`): a parameter is refused rather than ignored. What only says
-how fast or how long to answer is a hint, and taken as one; docs/inference.md says which.
+Every field of OpenAI's description is here with its type and range. Those that ask for what no
+model here can do are refused (`NEVER`) rather than ignored. What only says how fast or how long to
+answer is a hint, and taken as one; docs/inference.md says which.
 """
 
 from collections.abc import Mapping
@@ -17,17 +16,19 @@ from tunesmith.wire.base import Metadata, Name, Request, at_most
 from tunesmith.wire.chat_messages import MAX_MESSAGES, ChatMessage, Content, to_messages
 from tunesmith.wire.response_format import ResponseFormat, to_json_schema
 from tunesmith.wire.sampling import SamplingRequest, refuse_stream_contradictions
+from tunesmith.wire.tools import (
+    FunctionChoice,
+    Functions,
+    ToolChoice,
+    Tools,
+    ToolUse,
+    to_function_use,
+    to_tool_use,
+)
 
 Json = dict[str, Any]  # of fields that are refused as a whole
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-# What a field may say without changing the answer; null always may.
-NEUTRAL: Mapping[str, tuple[object, ...]] = {
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-}
 # What no value makes sense of, and why.
 NEVER: Mapping[str, str] = {
     "audio": "the models of this service write text only",
@@ -63,7 +64,6 @@ class ChatRequest(SamplingRequest):
     store: bool | None = None
 
     # What says something about the caller, and nothing about the answer.
-    parallel_tool_calls: bool | None = None  # without tools there are no calls
     prompt_cache_key: str | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
@@ -84,11 +84,12 @@ class ChatRequest(SamplingRequest):
 
     response_format: ResponseFormat | None = None
 
-    # What isn't built yet: see NEUTRAL.
-    function_call: str | Json | None = None
-    functions: list[Json] | None = None
-    tool_choice: str | Json | None = None
-    tools: list[Json] | None = None
+    # What may be called: see `tools.py`.
+    function_call: FunctionChoice | None = None
+    functions: Functions | None = None
+    parallel_tool_calls: bool | None = None  # true, unless it says false
+    tool_choice: ToolChoice | None = None
+    tools: Tools | None = None
 
     @property
     def num_logprobs(self) -> int | None:
@@ -103,27 +104,31 @@ def to_answer_schema(request: ChatRequest, conversation: Conversation) -> str | 
     return to_json_schema(request.response_format, said)
 
 
-def to_conversation(request: ChatRequest) -> Conversation:
+def to_conversation(request: ChatRequest, use: ToolUse | None) -> Conversation:
     """What the renderer takes. Raises InvalidRequest for whatever we would have to ignore."""
-    _refuse_unbuilt(request)
+    _refuse_impossible(request)
     _refuse_contradictions(request)
-    return Conversation(to_messages(request.messages))
+    return Conversation(to_messages(request.messages), use.shown if use else ())
 
 
-def _refuse_unbuilt(request: ChatRequest) -> None:
+def to_use(request: ChatRequest) -> ToolUse | None:
+    """What may be called. Raises InvalidRequest."""
+    if request.tools and request.functions:
+        raise errors.InvalidRequest(
+            "'tools' and 'functions', its deprecated form, can't go together. Send 'tools' alone.",
+            param="functions",
+            code="invalid_parameter_combination",
+        )
+    by_functions = to_function_use(request.functions, request.function_call)
+    is_parallel = request.parallel_tool_calls is not False
+    return by_functions or to_tool_use(request.tools, request.tool_choice, is_parallel=is_parallel)
+
+
+def _refuse_impossible(request: ChatRequest) -> None:
     for name, why in NEVER.items():
         if getattr(request, name) is not None:
             raise errors.InvalidRequest(
                 f"Unsupported parameter: '{name}' can't be used here: {why}. Leave it out.",
-                param=name,
-                code="unsupported_parameter",
-            )
-    for name, neutral in NEUTRAL.items():
-        value = getattr(request, name)
-        if value is not None and value not in neutral:
-            raise errors.InvalidRequest(
-                f"Unsupported parameter: '{name}' isn't supported yet with this value. Leave it "
-                "out to use its default.",
                 param=name,
                 code="unsupported_parameter",
             )

@@ -8,10 +8,21 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tunesmith.domain.generation import FinishReason, TokenUsage
-from tunesmith.wire.base import Reply
+from tunesmith.domain.generation import TokenUsage
+from tunesmith.wire.base import Reply, is_none
 from tunesmith.wire.generation import Head, Json, UsageReply, server_sent, usage_reply
 from tunesmith.wire.logprobs import ChatLogprobs
+
+
+class CalledFunctionReply(Reply):
+    name: str
+    arguments: str  # JSON
+
+
+class ToolCallReply(Reply):
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunctionReply
 
 
 class ReplyMessage(Reply):
@@ -19,6 +30,8 @@ class ReplyMessage(Reply):
     content: str | None
     refusal: None = None
     annotations: list[Any] = Field(default_factory=list)  # empty: we never search the web
+    tool_calls: list[ToolCallReply] | None = Field(default=None, exclude_if=is_none)
+    function_call: CalledFunctionReply | None = Field(default=None, exclude_if=is_none)
 
 
 class ChoiceReply(Reply):
@@ -40,14 +53,13 @@ class ChatReply(Reply):
 
 
 def chat_choice(
-    index: int, text: str, logprobs: Json | None, finish_reason: FinishReason | None
+    index: int, message: ReplyMessage, logprobs: Json | None, finish_reason: str
 ) -> ChoiceReply:
-    assert finish_reason is not None, "a whole completion has come to its end"
     return ChoiceReply(
         index=index,
-        message=ReplyMessage(content=text),
+        message=message,
         logprobs=None if logprobs is None else ChatLogprobs(**logprobs),
-        finish_reason=finish_reason.value,
+        finish_reason=finish_reason,
     )
 
 
@@ -77,14 +89,11 @@ class ChunkWriter:
         # With usage asked for, every chunk has the key and only the last one a value.
         self._tail: Json = {"usage": None} if includes_usage else {}
 
-    def first(self, index: int) -> bytes:
-        return self._choice(index, {"role": "assistant", "content": "", "refusal": None})
+    def delta(self, index: int, delta: Json, logprobs: Json | None = None) -> bytes:
+        return self._choice(index, delta, logprobs)
 
-    def text(self, index: int, text: str, logprobs: Json | None) -> bytes:
-        return self._choice(index, {"content": text}, logprobs)
-
-    def last(self, index: int, reason: FinishReason) -> bytes:
-        return self._choice(index, {}, finish_reason=reason.value)
+    def last(self, index: int, reason: str) -> bytes:
+        return self._choice(index, {}, finish_reason=reason)
 
     def usage(self, usage: TokenUsage) -> bytes:
         return server_sent({**self._head, "choices": [], "usage": usage_reply(usage).model_dump()})
