@@ -208,6 +208,22 @@ def test_a_trainer_s_end_is_not_the_job_s(api: LiveApi, http: httpx2.Client, ft:
     assert "Fine-tune succeeded" in told[-2]
 
 
+def test_a_revoked_key_s_stream_says_so_and_ends(special: Special) -> None:
+    """A job may take hours; whoever is no longer welcome doesn't listen until then."""
+    with special(FollowerLimits(look_interval_s=0.01)) as (api, client):
+        key = api.new_key("local")
+        (key_id,) = {caller.key_id for caller in [api.store.tenants.find_caller(key)] if caller}
+        with httpx2.Client(base_url=api.url, headers={"authorization": f"Bearer {key}"}) as guest:
+            ft = new(api, client)
+            with stream_of(guest, ft) as stream:
+                assert "Created fine-tune" in next(stream)
+                assert api.store.tenants.revoke_key(key_id)
+                (last,) = [json.loads(event)["error"] for event in stream]
+    assert (last["type"], last["code"]) == ("invalid_request_error", "invalid_api_key")
+    assert last["message"].startswith("Your API key was revoked or has expired")
+    assert num_followers(api) == 0
+
+
 def test_followers_hold_no_thread(special: Special) -> None:
     """More of them than threads: other requests are answered all the same."""
     num = 45  # FastAPI has 40 threads

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from tunesmith.api.context import ServicesDep
+from tunesmith.api.context import Services, ServicesDep
 from tunesmith.domain import errors
 from tunesmith.domain.tenancy import Caller
 
@@ -20,6 +20,10 @@ NO_KEY = (
 NO_ADMIN = (
     "You have insufficient permissions for this operation: it takes an admin key of your "
     "organization. The operator of this service can make one: `tunesmith keys create --admin`."
+)
+NO_LONGER_VALID = (
+    "Your API key was revoked or has expired since this request began, so its answer ends here. Send "
+    "it again with a valid key."
 )
 SHOWN_AT_START = 5
 SHOWN_AT_END = 4
@@ -55,6 +59,13 @@ def authenticate_admin(caller: CallerDep) -> Caller:
 
 
 AdminDep = Annotated[Caller, Depends(authenticate_admin)]
+
+
+def refuse_ended_key(services: Services, caller: Caller) -> None:
+    """For answers that may last for hours. Raises Unauthenticated if the key that one was asked for
+    with is no longer valid."""
+    if not services.store.tenants.is_valid(caller.key_id):
+        raise errors.Unauthenticated(NO_LONGER_VALID, code="invalid_api_key")
 
 
 def masked(key: str) -> str:

@@ -10,10 +10,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import Response, StreamingResponse
 
 from tunesmith.api.any_job import created, find_job, job_not_found, new_job, refuse_other_purpose
-from tunesmith.api.auth import CallerDep
+from tunesmith.api.auth import CallerDep, refuse_ended_key
 from tunesmith.api.bodies import json_body
 from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.followers import Look, News
@@ -45,6 +46,16 @@ from tunesmith.wire.fine_tunes import CreateFineTuneRequest
 
 # This API asks for no seed: the same request makes the same model.
 SEED = 1
+
+
+class ModelNameConvertor(PathConvertor):
+    """Names of models may hold slashes, as ids of jobs don't. All of them hold a colon, so that the
+    routes below `/fine-tunes/{fine_tune_id}/` are told from them."""
+
+    regex = ".*:.*"
+
+
+register_url_convertor("model_name", ModelNameConvertor())
 
 router = APIRouter()
 
@@ -113,7 +124,8 @@ def list_fine_tune_events(
     return EventStream(services.followers.follow(caller.project.id, look, _written))
 
 
-@router.delete("/fine-tunes/{fine_tune_id:path}")
+@router.delete("/fine-tunes/{fine_tune_id}")
+@router.delete("/fine-tunes/{fine_tune_id:model_name}", include_in_schema=False)
 async def delete_fine_tune(
     fine_tune_id: str, caller: CallerDep, services: ServicesDep
 ) -> DeletedReply:
@@ -171,6 +183,7 @@ def _events(services: Services, job_id: str) -> Sequence[Event]:
 
 def _look(services: Services, caller: Caller, job_id: str) -> Look:
     def look(position: int) -> News:
+        refuse_ended_key(services, caller)
         # In this order: a job that has ended gets no more events, so those read then are all.
         has_ended = find_job(services, caller, job_id).status.is_terminal
         events, newest = services.store.events.since(job_id, Era.FINE_TUNES, position)

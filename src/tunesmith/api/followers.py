@@ -3,7 +3,7 @@
 The trainer is another process and the store is where the two meet, so a follower looks there now
 and then. In between it takes no thread, only its connection; so there may be some dozens, and not
 thousands. It ends when everything is told and the job has ended. If it breaks off before that, with
-the server say, the client is not told `[DONE]` and knows that there was more.
+the server or the caller's key say, the client is not told `[DONE]` and knows that there was more.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 
+from tunesmith.api.errors import envelope
 from tunesmith.domain import errors
 from tunesmith.domain.jobs import Event
 from tunesmith.wire.base import Reply
@@ -56,12 +57,19 @@ class Followers:
     async def follow(
         self, project_id: str, look: Look, write: Callable[[Event], Reply]
     ) -> AsyncGenerator[bytes]:
-        """The stream's bytes. Raises RateLimited before the first."""
+        """The stream's bytes. Raises RateLimited, or what `look` raises, before the first; what it
+        raises later is told."""
         with self._place(project_id):
             position = 0
             told_at = -math.inf  # so that the answer begins at once, whatever there is to tell
             while True:
-                news = await run_in_threadpool(look, position)
+                try:
+                    news = await run_in_threadpool(look, position)
+                except errors.TunesmithError as error:
+                    if told_at == -math.inf:
+                        raise
+                    yield server_sent(envelope(error).model_dump())
+                    return
                 position = news.position
                 if news.events:
                     yield b"".join(server_sent(write(event).model_dump()) for event in news.events)

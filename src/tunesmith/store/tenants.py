@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from tunesmith.domain import errors
 from tunesmith.domain.ids import Ids
@@ -76,6 +76,14 @@ class Tenants:
         """Who sends `key`; None if it is unknown, revoked or expired. One query."""
         with self._database.read() as connection:
             return _find_caller(connection, key, self._clock())
+
+    def is_valid(self, key_id: str) -> bool:
+        """Whether a key still opens its project: it is neither revoked nor expired."""
+        query = select(tables.api_keys.c.id).where(
+            tables.api_keys.c.id == key_id, _is_valid(self._clock())
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
 
     def organization(self, id: str) -> Organization:
         """The organisation with this id, which exists."""
@@ -285,11 +293,7 @@ def _find_caller(connection: Connection, key: str, now: datetime) -> Caller | No
         )
         .join(organizations, keys.c.organization_id == organizations.c.id)
         .join(projects, keys.c.project_id == projects.c.id)
-        .where(
-            keys.c.digest == _digest(key),
-            keys.c.revoked_at.is_(None),
-            or_(keys.c.expires_at.is_(None), keys.c.expires_at > now),
-        )
+        .where(keys.c.digest == _digest(key), _is_valid(now))
     )
     row = connection.execute(query).first()
     if row is None:
@@ -302,6 +306,12 @@ def _find_caller(connection: Connection, key: str, now: datetime) -> Caller | No
     )
     limits = RateLimits(row.requests_per_minute, row.tokens_per_minute)
     return Caller(row.key_id, organization, project, row.is_admin, limits)
+
+
+def _is_valid(now: datetime) -> ColumnElement[bool]:
+    """What a key must be to open anything."""
+    keys = tables.api_keys.c
+    return keys.revoked_at.is_(None) & or_(keys.expires_at.is_(None), keys.expires_at > now)
 
 
 def _limit_columns(limits: RateLimits) -> dict[str, int | None]:
