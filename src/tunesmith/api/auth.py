@@ -22,8 +22,8 @@ NO_ADMIN = (
     "organization. The operator of this service can make one: `tunesmith keys create --admin`."
 )
 NO_LONGER_VALID = (
-    "Your API key was revoked or has expired since this request began, so its answer ends here. Send "
-    "it again with a valid key."
+    "Your API key was revoked or has expired since this request began, so its answer ends here. "
+    "Send it again with a valid key."
 )
 SHOWN_AT_START = 5
 SHOWN_AT_END = 4

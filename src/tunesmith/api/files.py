@@ -19,6 +19,7 @@ from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.openapi import form
 from tunesmith.api.received import ReceivedForm, received_form
+from tunesmith.api.streams import long_json
 from tunesmith.domain import errors
 from tunesmith.domain.files import (
     EXPIRES_AFTER_S,
@@ -28,14 +29,14 @@ from tunesmith.domain.files import (
     checked_filename,
     file_expires_at,
 )
+from tunesmith.domain.pages import Page, Place, in_parts
 from tunesmith.domain.tenancy import Caller
 from tunesmith.store.blobs import file_blob_key
-from tunesmith.wire.base import DeletedReply
+from tunesmith.wire.base import DeletedReply, list_json
 from tunesmith.wire.files import (
     FileListReply,
     FileReply,
     file_deleted_reply,
-    file_list_reply,
     file_reply,
 )
 
@@ -81,7 +82,7 @@ async def create_file(
     return reply
 
 
-@router.get("/files")
+@router.get("/files", response_model=FileListReply)
 def list_files(
     caller: CallerDep,
     services: ServicesDep,
@@ -89,15 +90,15 @@ def list_files(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
     order: Literal["asc", "desc"] = "desc",
     after: str | None = None,
-) -> FileListReply:
-    page = services.store.files.page(
-        caller.scope,
-        purpose=None if purpose is None else _purpose(purpose, tuple(FilePurpose)),
-        limit=limit,
-        ascending=order == "asc",
-        after=after,
-    )
-    return file_list_reply(page)
+) -> Response:
+    only = None if purpose is None else _purpose(purpose, tuple(FilePurpose))
+
+    def page(limit: int, after: str | Place | None) -> Page[StoredFile]:
+        return services.store.files.page(
+            caller.scope, purpose=only, limit=limit, ascending=order == "asc", after=after
+        )
+
+    return long_json(list_json(in_parts(page, limit, after), file_reply, tells_ends=True))
 
 
 @router.get("/files/{file_id}")

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
 
 from tunesmith.api import validation
 from tunesmith.api.any_job import created, find_job, job_not_found, new_job, refuse_other_purpose
@@ -19,14 +20,17 @@ from tunesmith.api.context import Services, ServicesDep
 from tunesmith.api.idempotency import OnceDep
 from tunesmith.api.metadata_filters import METADATA_FILTER, metadata_filter
 from tunesmith.api.serving import trainable_model
+from tunesmith.api.streams import long_json
 from tunesmith.domain import errors
 from tunesmith.domain.eras import Era
 from tunesmith.domain.files import StoredFile
-from tunesmith.domain.jobs import Job, MethodType
+from tunesmith.domain.jobs import Event, Job, MethodType
+from tunesmith.domain.pages import Page, Place, in_parts
 from tunesmith.domain.tenancy import Caller
+from tunesmith.wire.base import list_json
 from tunesmith.wire.checkpoints import CheckpointListReply, checkpoint_list_reply
-from tunesmith.wire.events import EventListReply, event_list_reply
-from tunesmith.wire.jobs import CreateJobRequest, JobListReply, JobReply, job_list_reply, job_reply
+from tunesmith.wire.events import EventListReply, event_reply
+from tunesmith.wire.jobs import CreateJobRequest, JobListReply, JobReply, job_reply
 
 MAX_PAGE = 10_000
 
@@ -46,24 +50,32 @@ def create_job(caller: CallerDep, services: ServicesDep, once: OnceDep, body: Bo
     return reply
 
 
-@router.get("/fine_tuning/jobs", openapi_extra={"parameters": [METADATA_FILTER]})
+@router.get(
+    "/fine_tuning/jobs",
+    response_model=JobListReply,
+    openapi_extra={"parameters": [METADATA_FILTER]},
+)
 def list_jobs(
     request: Request,
     caller: CallerDep,
     services: ServicesDep,
     limit: Limit = 20,
     after: str | None = None,
-) -> JobListReply:
+) -> Response:
     metadata, without_metadata = metadata_filter(request)
-    page = services.store.jobs.page(
-        caller.scope,
-        limit=limit,
-        after=after,
-        metadata=metadata,
-        without_metadata=without_metadata,
-    )
     now = services.clock()
-    return job_list_reply(replace(page, items=tuple(_as_of(now, job) for job in page.items)))
+
+    def page(limit: int, after: str | Place | None) -> Page[Job]:
+        return services.store.jobs.page(
+            caller.scope,
+            limit=limit,
+            after=after,
+            metadata=metadata,
+            without_metadata=without_metadata,
+        )
+
+    parts = in_parts(page, limit, after)
+    return long_json(list_json(parts, lambda job: job_reply(_as_of(now, job))))
 
 
 @router.get("/fine_tuning/jobs/{job_id}")
@@ -98,16 +110,20 @@ def resume_job(job_id: str, caller: CallerDep, services: ServicesDep) -> JobRepl
     return job_reply(job)
 
 
-@router.get("/fine_tuning/jobs/{job_id}/events")
+@router.get("/fine_tuning/jobs/{job_id}/events", response_model=EventListReply)
 def list_events(
     job_id: str,
     caller: CallerDep,
     services: ServicesDep,
     limit: Limit = 20,
     after: str | None = None,
-) -> EventListReply:
+) -> Response:
     job = find_job(services, caller, job_id)
-    return event_list_reply(services.store.events.page(job.id, limit=limit, after=after))
+
+    def page(limit: int, after: str | Place | None) -> Page[Event]:
+        return services.store.events.page(job.id, limit=limit, after=after)
+
+    return long_json(list_json(in_parts(page, limit, after), event_reply))
 
 
 @router.get("/fine_tuning/jobs/{job_id}/checkpoints")

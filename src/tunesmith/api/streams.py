@@ -5,12 +5,13 @@ and one whole object, run beside a look-out for the client's disconnect and are 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing
+from itertools import chain
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
@@ -43,6 +44,13 @@ class EventStream(Response):
             async for event in events:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def long_json(parts: Iterator[bytes]) -> Response:
+    """JSON that is written out in threads, and in parts that don't pile up: where FastAPI would do
+    it, ten thousand fine-tunes (5 MB) hold up everybody else for 0.2 s and take 55 MB."""
+    begun = next(parts)  # what goes wrong until here is answered with its own status
+    return StreamingResponse(chain([begun], parts), media_type="application/json")
 
 
 def end_with_server(request: Request) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, or_, select
 from tunesmith.domain.eras import Era
 from tunesmith.domain.ids import Ids
 from tunesmith.domain.jobs import Event, EventType, NewEvent
-from tunesmith.domain.pages import Page
+from tunesmith.domain.pages import Page, Place
 from tunesmith.store import tables
 from tunesmith.store.database import Database
 from tunesmith.store.rows import fetch_page, from_row, to_row
@@ -28,7 +28,7 @@ class Events:
         era: Era = Era.JOBS,
         *,
         limit: int,
-        after: str | None = None,
+        after: str | Place | None = None,
     ) -> Page[Event]:
         """Newest first; what the API of `era` tells. InvalidRequest if `after` is none of these
         events."""

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select
 from tunesmith.domain.answered import AnsweredRequest
 from tunesmith.domain.files import FilePurpose, StoredFile
 from tunesmith.domain.jobs import JobStatus
-from tunesmith.domain.pages import Page
+from tunesmith.domain.pages import Page, Place
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
 from tunesmith.store.answered import write_answered
@@ -54,7 +54,7 @@ class Files:
         purpose: FilePurpose | None = None,
         limit: int,
         ascending: bool = False,
-        after: str | None = None,
+        after: str | Place | None = None,
     ) -> Page[StoredFile]:
         """Newest first unless `ascending`. InvalidRequest if `after` is no file of this scope."""
         with self._database.read() as connection:

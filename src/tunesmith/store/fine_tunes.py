@@ -14,6 +14,7 @@ from tunesmith.domain.eras import job_id_of
 from tunesmith.domain.files import StoredFile
 from tunesmith.domain.fine_tunes import FineTune
 from tunesmith.domain.jobs import Job
+from tunesmith.domain.pages import PART
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
 from tunesmith.store.database import Clock, Database
@@ -21,7 +22,6 @@ from tunesmith.store.files import visible
 from tunesmith.store.rows import from_row, in_scope, order_of
 
 OLDEST_FIRST = (tables.jobs.c.created_at, tables.jobs.c.position)
-PART = 100  # 56 kB, written out; a connection takes about as much ahead of a slow reader
 FILES = ("training_file_id", "validation_file_id", "result_file_id")
 
 

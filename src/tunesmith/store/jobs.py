@@ -40,7 +40,7 @@ from tunesmith.domain.jobs import (
     NewEvent,
 )
 from tunesmith.domain.models import TunedModel
-from tunesmith.domain.pages import Page
+from tunesmith.domain.pages import Page, Place
 from tunesmith.domain.plan import TrainingPlan
 from tunesmith.domain.tenancy import Scope
 from tunesmith.store import tables
@@ -112,15 +112,12 @@ class Jobs:
         scope: Scope,
         *,
         limit: int,
-        after: str | None = None,
+        after: str | Place | None = None,
         metadata: Mapping[str, str] | None = None,
         without_metadata: bool = False,
     ) -> Page[Job]:
-        (
-            """Newest first; all pairs of `metadata` must match. `after` is an id of either era;
-        InvalidRequest if it is no job of this scope."""
-            ""
-        )
+        """Newest first; all pairs of `metadata` must match. `after` is an id of either era
+        (InvalidRequest if it is no job of this scope), or where another page ended."""
         only = [_has_metadata(key, value) for key, value in (metadata or {}).items()]
         if without_metadata:
             only.append(~exists().where(tables.job_metadata.c.job_id == tables.jobs.c.id))
@@ -132,7 +129,7 @@ class Jobs:
                 in_scope(tables.jobs, scope),
                 order=NEWEST,
                 limit=limit,
-                after=after and job_id_of(after),
+                after=job_id_of(after) if isinstance(after, str) else after,
                 only=only,
             )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Table, select, tuple_
 
 from tunesmith.domain import errors
-from tunesmith.domain.pages import Page
+from tunesmith.domain.pages import Page, Place
 from tunesmith.domain.tenancy import Scope
 
 if TYPE_CHECKING:
@@ -44,26 +44,34 @@ def fetch_page(
     *,
     order: Sequence[Column[Any]],
     limit: int,
-    after: str | None,
+    after: str | Place | None,
     only: Sequence[ColumnElement[bool]] = (),
     along: Sequence[ColumnElement[Any]] = (),
     is_ascending: bool = False,
 ) -> Page[Row]:
     """The rows `within` that also satisfy `only`, in the order of the columns `order`.
 
-    `after` may be any row `within`, also one that `only` leaves out. InvalidRequest if there is
-    no such row. `along`: columns of a table that `only` joins, which are equal to `order`; an index
-    that has them in order saves the database from sorting.
+    `after` may be the id of any row `within`, also one that `only` leaves out; InvalidRequest if
+    there is no such row. Or it is the place where another page ended. `along`: columns of a table
+    that `only` joins, which are equal to `order`; an index that has them in order saves the
+    database from sorting.
     """
-    query = select(*(table.c[field.name] for field in fields(kind))).where(within, *only)
+    columns = dict.fromkeys([*(table.c[field.name] for field in fields(kind)), *order])
+    query = select(*columns).where(within, *only)
     if after is not None:
-        last = order_of(connection, table, within, order, after)
+        if isinstance(after, str):
+            after = order_of(connection, table, within, order, after)
         ours = tuple_(*(along or order))
-        query = query.where(ours > last if is_ascending else ours < last)
+        query = query.where(ours > after if is_ascending else ours < after)
     query = query.order_by(*(c.asc() if is_ascending else c.desc() for c in along or order))
     # One row more than asked for tells whether others follow.
     rows = connection.execute(query.limit(limit + 1)).mappings().all()
-    return Page(tuple(from_row(kind, row) for row in rows[:limit]), has_more=len(rows) > limit)
+    shown = rows[:limit]
+    return Page(
+        tuple(from_row(kind, row) for row in shown),
+        has_more=len(rows) > limit,
+        end=tuple(shown[-1][column] for column in order) if shown else None,
+    )
 
 
 def order_of(
@@ -72,7 +80,7 @@ def order_of(
     within: ColumnElement[bool],
     order: Sequence[Column[Any]],
     id: str,
-) -> tuple[Any, ...]:
+) -> Place:
     """Where the row with this id stands in `order`. InvalidRequest if there is none `within`."""
     row = connection.execute(select(*order).where(within, table.c.id == id)).first()
     if row is None:

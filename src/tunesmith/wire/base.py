@@ -1,12 +1,17 @@
 """What all wire types share: how strict requests are, and how replies and lists look."""
 
+import json
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticKnownError
 
+from tunesmith.domain.pages import Page
+
 T = TypeVar("T", bound=BaseModel)
+Item = TypeVar("Item")
 
 # Long enough for any id or model name; keeps texts that repeat it short.
 Name = Annotated[str, Field(max_length=512)]
@@ -71,6 +76,36 @@ class IdentifiedListReply(ListReply[T], Generic[T]):
     def of(cls, items: list[T], ids: list[str], has_more: bool) -> Self:
         first, last = (ids[0], ids[-1]) if ids else (None, None)
         return cls(data=items, has_more=has_more, first_id=first, last_id=last)
+
+
+class Identified(Protocol):
+    """A reply that a list may begin or end with."""
+
+    @property
+    def id(self) -> str: ...
+
+    def model_dump_json(self) -> str: ...
+
+
+def list_json(
+    parts: Iterable[Page[Item]], reply: Callable[[Item], Identified], *, tells_ends: bool = False
+) -> Iterator[bytes]:
+    """A `ListReply`, or with `tells_ends` an `IdentifiedListReply`, written part by part: it may be
+    too long to be held whole."""
+    ids: list[str] = []  # the first and the last
+    has_more = False
+    before = '{"object":"list","data":['
+    for part in parts:
+        replies = [reply(item) for item in part.items]
+        if replies:
+            yield (before + ",".join(one.model_dump_json() for one in replies)).encode()
+            ids = [ids[0] if ids else replies[0].id, replies[-1].id]
+            before = ","
+        has_more = part.has_more
+    rest: dict[str, Any] = {"has_more": has_more}
+    if tells_ends:
+        rest |= {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    yield f"{'' if ids else before}],{json.dumps(rest)[1:]}".encode()
 
 
 class DeletedReply(Reply):

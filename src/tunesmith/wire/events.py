@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 from tunesmith.domain.jobs import Event
-from tunesmith.domain.pages import Page
 from tunesmith.wire.base import ListReply, Reply, unix_seconds
 
 
@@ -30,7 +29,3 @@ def event_reply(event: Event) -> EventReply:
         data=None if event.data is None else dict(event.data),
         type=event.type.value,
     )
-
-
-def event_list_reply(page: Page[Event]) -> EventListReply:
-    return EventListReply(data=[event_reply(event) for event in page.items], has_more=page.has_more)

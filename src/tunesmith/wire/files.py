@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from tunesmith.domain.files import StoredFile
-from tunesmith.domain.pages import Page
 from tunesmith.wire.base import (
     DeletedReply,
     IdentifiedListReply,
@@ -43,11 +42,6 @@ def file_reply(file: StoredFile) -> FileReply:
         created_at=unix_seconds(file.created_at),
         expires_at=unix_seconds_or_none(file.expires_at),
     )
-
-
-def file_list_reply(page: Page[StoredFile]) -> FileListReply:
-    items = [file_reply(file) for file in page.items]
-    return FileListReply.of(items, [item.id for item in items], page.has_more)
 
 
 def file_deleted_reply(file_id: str) -> DeletedReply:

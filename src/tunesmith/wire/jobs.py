@@ -13,7 +13,6 @@ from tunesmith.domain import errors
 from tunesmith.domain.errors import ErrorDetail
 from tunesmith.domain.jobs import Job, MethodType
 from tunesmith.domain.models import MAX_SUFFIX_LENGTH
-from tunesmith.domain.pages import Page
 from tunesmith.domain.plan import BATCH_SIZE, MAX_BETA, N_EPOCHS, Hyperparameters
 from tunesmith.wire.base import (
     ListReply,
@@ -212,10 +211,6 @@ def job_reply(job: Job) -> JobReply:
         method=_method_reply(job, hyperparameters),
         metadata=None if job.metadata is None else dict(job.metadata),
     )
-
-
-def job_list_reply(page: Page[Job]) -> JobListReply:
-    return JobListReply(data=[job_reply(job) for job in page.items], has_more=page.has_more)
 
 
 def _hyperparameters_reply(job: Job) -> HyperparametersReply:
