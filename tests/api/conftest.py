@@ -32,7 +32,7 @@ from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
 from tunesmith.domain.examples import Format
 from tunesmith.domain.ids import Ids
-from tunesmith.domain.models import BaseModel, Catalog, Mode
+from tunesmith.domain.models import BaseModel, Catalog, EnginePlace, Mode
 from tunesmith.domain.tenancy import Caller
 from tunesmith.inference import sequence
 from tunesmith.inference.process import EngineOptions, build_engine
@@ -158,8 +158,10 @@ def live_api(
     client = EngineClient(engine_url, ENGINE_TOKEN, base_name=BASE_NAME, wait_s=wait_s)
     shelf = AdapterShelf(data_dir / "adapters")
     unserved = {base.source for base in unserved_bases}
-    engines = {source: client for source in catalog.sources() if source not in unserved}
-    models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
+    engines = {
+        place: client for place in catalog.engine_places() if place.source not in unserved
+    }
+    models = ModelDirectory(engines, shelf, always_on=[EnginePlace(source)], wait_s=wait_s)
     opened = open_store(data_dir, ids=IDS, clock=clock, max_active_jobs=max_active_jobs)
     with closing(opened) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)

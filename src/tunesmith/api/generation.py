@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from io import StringIO
+from typing import Protocol
 
 from tunesmith.api.context import Services
 from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
-from tunesmith.api.engines import EngineClient
 from tunesmith.api.errors import envelope
 from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import ServedModel
@@ -29,9 +29,14 @@ WriteUsage = Callable[[TokenUsage], bytes]
 Finish = Callable[[TokenUsage], Awaitable[bytes]]  # events that were held back until then
 
 
+class Engine(Protocol):
+    def generate(self, request: EngineRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
+        """See `EngineClient.generate`."""
+
+
 @dataclass(frozen=True)
 class Generation:
-    engine: EngineClient
+    engine: Engine
     requests: tuple[EngineRequest, ...]
 
     @property

@@ -132,6 +132,10 @@ def engine(
     source: Annotated[
         str | None, typer.Option(help="Folder of the base model; unset: the default model's.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Base model by its name in the catalogue, in place of --source."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address that the engine listens on; keep it from users.")
     ] = "127.0.0.1",
@@ -147,10 +151,12 @@ def engine(
     from tunesmith.cli import supervisor
 
     _begin_part("engine", lifeline)
+    if source is not None and model is not None:
+        raise TunesmithError("--source and --model both name the base model; give one of them.")
     settings, _ = read_settings(
         {"data_dir": data_dir, "device": device, "num_threads": num_threads}
     )
-    parts.serve_engine(settings, _listener(fd, supervisor.listen, host, port), source)
+    parts.serve_engine(settings, _listener(fd, supervisor.listen, host, port), source, model)
 
 
 @app.command()
