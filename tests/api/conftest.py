@@ -158,9 +158,7 @@ def live_api(
     client = EngineClient(engine_url, ENGINE_TOKEN, base_name=BASE_NAME, wait_s=wait_s)
     shelf = AdapterShelf(data_dir / "adapters")
     unserved = {base.source for base in unserved_bases}
-    engines = {
-        place: client for place in catalog.engine_places() if place.source not in unserved
-    }
+    engines = {place: client for place in catalog.engine_places() if place.source not in unserved}
     models = ModelDirectory(engines, shelf, always_on=[EnginePlace(source)], wait_s=wait_s)
     opened = open_store(data_dir, ids=IDS, clock=clock, max_active_jobs=max_active_jobs)
     with closing(opened) as store, closing(listening()) as own:

@@ -6,9 +6,10 @@ log-probabilities are told (`token_id:5`).
 
 import json
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tunesmith.domain import errors
 from tunesmith.domain.generation import FinishReason, SamplingParams, ScoredToken, TokenUsage
@@ -60,6 +61,11 @@ class Chunk:
 
     pieces: tuple[Piece, ...]
     usage: TokenUsage | None
+
+
+class Engine(Protocol):
+    def generate(self, request: EngineRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
+        """See `EngineClient.generate`."""
 
 
 def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: bool) -> Json:

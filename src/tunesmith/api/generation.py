@@ -10,10 +10,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from io import StringIO
-from typing import Protocol
 
 from tunesmith.api.context import Services
-from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
+from tunesmith.api.engine_messages import Chunk, Engine, EngineRequest, Piece
 from tunesmith.api.errors import envelope
 from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import ServedModel
@@ -27,11 +26,6 @@ News = tuple[int, Chunk]  # the number of the request that a chunk belongs to
 Write = Callable[[int, Piece], bytes]  # events for a piece of the request with this number
 WriteUsage = Callable[[TokenUsage], bytes]
 Finish = Callable[[TokenUsage], Awaitable[bytes]]  # events that were held back until then
-
-
-class Engine(Protocol):
-    def generate(self, request: EngineRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
-        """See `EngineClient.generate`."""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.adapters.shelf import AdapterShelf
-from tunesmith.api.engine_messages import Adapter
+from tunesmith.api.engine_messages import Adapter, Engine
 from tunesmith.api.engines import EngineClient
-from tunesmith.api.generation import Engine
 from tunesmith.api.vllm import VllmClient, VllmEngine
 from tunesmith.domain import errors
 from tunesmith.domain.models import BaseModel, Catalog, EnginePlace, Mode, TunedModel
