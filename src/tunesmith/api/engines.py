@@ -155,6 +155,10 @@ class EngineClient:
         """Where the engine finds the adapter's files."""
         return str(adapter.folder)
 
+    def said_of_adapter(self, answer: httpx2.Response) -> str:
+        """Why it doesn't load one, for the operator."""
+        return f"{answer.status_code} {answer.text[:500]}"
+
     async def is_ready(self, timeout_s: float) -> bool:
         """Whether it can be asked. Raises Unavailable if waiting for it is no use."""
         return await self.is_up(timeout_s)
@@ -216,13 +220,8 @@ class EngineClient:
             )
             is_known_already = answer.status_code == 400 and "already" in answer.text
             if not answer.is_success and not is_known_already:
-                log.error(
-                    "engine refused adapter %s, %s: %d %s",
-                    adapter.id,
-                    self.adapter_path(adapter),
-                    answer.status_code,
-                    answer.text[:500],
-                )
+                path, said = self.adapter_path(adapter), self.said_of_adapter(answer)
+                log.error("engine refused adapter %s in %s: %s", adapter.id, path, said)
                 raise errors.Unavailable(NOT_LOADED)
             self._loaded.add(adapter.id)
 

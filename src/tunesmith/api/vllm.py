@@ -64,6 +64,16 @@ class VllmClient(EngineClient):
             return str(adapter.folder)
         return f"{self._remote.adapters_path.rstrip('/')}/{adapter.id}"
 
+    def said_of_adapter(self, answer: httpx2.Response) -> str:
+        said = super().said_of_adapter(answer)
+        if answer.status_code != 404:
+            return said
+        return (
+            f"{said} (Does it see the folder at that path, or somewhere else: engine.adapters_path "
+            "in models.toml? Was it started with --enable-lora and with "
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True?)"
+        )
+
     async def is_up(self, timeout_s: float) -> bool:
         """Also false for an engine that answers and isn't set up right."""
         try:
