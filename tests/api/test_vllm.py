@@ -217,7 +217,7 @@ def test_stop_strings_cut_text_and_told_tokens_as_our_own_engine_does(
     client: OpenAI, remote: OpenAI, route: Any, logprobs: Told, streams: bool
 ) -> None:
     """vLLM tells of a stop string's tokens as soon as they are sampled."""
-    body = {**SEEDED, **logprobs, "logit_bias": LETTERS}
+    body = {**SEEDED, **logprobs, "logit_bias": LETTERS, "frequency_penalty": 2}
     stop = stop_in(client, route, **body)
     expected = route(client, **body, stop=[stop, "never said"])
     assert expected["choices"][0][2] == "stop"

@@ -99,10 +99,13 @@ class VllmClient(EngineClient):
             self._heard_at = time.monotonic()
             return True
 
-    async def greet(self) -> None:
-        """Has the log say how it is."""
-        if not await self.is_up(GREETING_TIMEOUT_S) and self._complaint is None:
+    async def greet(self) -> str | None:
+        """Has the log say how it is. Gives what is wrong with it; None if nothing is."""
+        if await self.is_up(GREETING_TIMEOUT_S):
+            return None
+        if self._complaint is None:
             log.warning("the engine at %s doesn't answer yet", self._remote.url)
+        return self._complaint or "it doesn't answer"
 
     async def _look(self, timeout_s: float) -> str | None:
         """What is wrong with it, for its operator; None if nothing is."""

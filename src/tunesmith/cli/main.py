@@ -60,6 +60,9 @@ Tpm = Annotated[
 ListenFd = Annotated[int | None, typer.Option("--fd", hidden=True)]
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # what only this machine can reach
+
+
 def _calmly(command: Callable[P, R]) -> Callable[P, R]:
     """Errors that we have a sentence for are one line on stderr and exit code 1."""
 
@@ -156,6 +159,11 @@ def engine(
     settings, _ = read_settings(
         {"data_dir": data_dir, "device": device, "num_threads": num_threads}
     )
+    if settings.engine_token is None and host not in LOOPBACK:
+        raise TunesmithError(
+            f"An engine that listens on {host} can be reached by others, and does what it is told. "
+            "Set a secret, TUNESMITH_ENGINE_TOKEN, which it then asks for."
+        )
     parts.serve_engine(settings, _listener(fd, supervisor.listen, host, port), source, model)
 
 
@@ -409,6 +417,21 @@ def models_pull(
         raise TunesmithError(f"There is no base model {name!r} in the catalogue.")
     Downloads().fetch(base)
     typer.echo(base.source)
+
+
+@models.command("check")
+@_calmly
+def models_check(data_dir: DataDir = None) -> None:
+    """Ask each remote engine of models.toml whether it can be used; exit 1 if one can't."""
+    from tunesmith.cli.remote_engines import check
+
+    _log("models")
+    logging.disable()  # what it says is printed
+    findings = check(_catalog(data_dir))
+    for finding in findings:
+        typer.echo(finding.text)
+    if not all(finding.is_ready for finding in findings):
+        raise typer.Exit(1)
 
 
 def _catalog(data_dir: Path | None) -> Any:  # a Catalog, imported when it is needed
