@@ -248,6 +248,11 @@ def _engine(where: str, given: object) -> RemoteEngine:
 
 def _engine_url(where: str, url: str) -> str:
     """Raises BadSetting for what isn't the address of a server."""
+    if "@" in url:  # first, so that no password is printed
+        raise BadSetting(
+            f"{where}: url of engine may not hold a password; name a variable for the key by "
+            "api_key_env."
+        )
     try:
         parts = urlsplit(url)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -256,11 +261,6 @@ def _engine_url(where: str, url: str) -> str:
         is_address = is_bare = False
     if not (is_address and is_bare):
         raise BadSetting(f'{where}: url of engine must be like "http://gpu:8000", not {url!r}.')
-    if parts.username is not None or parts.password is not None:
-        raise BadSetting(
-            f"{where}: url of engine may not hold a password; name a variable for the key by "
-            "api_key_env."
-        )
     if parts.path.rstrip("/").endswith("/v1"):
         raise BadSetting(f"{where}: url of engine is the server's own, without /v1.")
     return url.rstrip("/")

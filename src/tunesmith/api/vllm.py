@@ -21,6 +21,7 @@ import httpx2
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.api.engine_messages import Adapter, Chunk, EngineRequest, Json, Piece
+from tunesmith.api.engine_room import EngineRoom
 from tunesmith.api.engines import TRUSTED_FOR_S, EngineClient
 from tunesmith.api.schema_trials import SchemaTrials
 from tunesmith.api.vllm_messages import is_greedy, to_vllm_body, to_vllm_chunk
@@ -46,6 +47,7 @@ class VllmClient(EngineClient):
     def __init__(self, remote: RemoteEngine, key: str | None, *, wait_s: float) -> None:
         super().__init__(remote.url, key, base_name=remote.model, wait_s=wait_s)
         self.schemas = SchemaTrials()
+        self.room = EngineRoom()
         self._remote = remote
         self._looking = asyncio.Lock()
         self._refuses_unknown = False  # models: seen since it was last silent
@@ -170,7 +172,7 @@ class VllmEngine:
 
     async def generate(self, request: EngineRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
         """As `EngineClient.generate`. Raises InvalidRequest also for what a remote engine can't
-        be asked for."""
+        be asked for, RateLimited if too much of the same tenant is under way."""
         if request.params.json_schema is not None:
             await self._client.schemas.check(request.params.json_schema)
         # vLLM refuses more than one greedy choice, since they are all the same.
@@ -182,10 +184,11 @@ class VllmEngine:
             pieces = (readers[piece.index].read(piece) for piece in chunk.pieces)
             return copies(Chunk(tuple(filter(_says_something, pieces)), chunk.usage), n)
 
-        async with aclosing(self._client.generate(asked, stream=stream)) as chunks:
-            async for chunk in chunks:
-                # A whole answer is long, and the other requests needn't wait for it.
-                yield read(chunk) if stream else await run_in_threadpool(read, chunk)
+        with self._client.room.taken(request.tenant, asked.n):
+            async with aclosing(self._client.generate(asked, stream=stream)) as chunks:
+                async for chunk in chunks:
+                    # A whole answer is long, and the other requests needn't wait for it.
+                    yield read(chunk) if stream else await run_in_threadpool(read, chunk)
 
 
 def _says_something(piece: Piece) -> bool:
