@@ -23,10 +23,10 @@ def test_a_tenant_that_takes_all_it_can_leaves_room_for_the_next() -> None:
 
 
 def test_room_that_all_have_filled_together_is_nobodys_fault() -> None:
-    room = EngineRoom(size=8)
+    room = EngineRoom(size=10)
     with ExitStack() as held:
-        for number in range(7):
-            held.enter_context(room.taken(str(number), 1))
+        for number, amount in enumerate((5, 2, 1, 1)):
+            held.enter_context(room.taken(str(number), amount))
         with pytest.raises(errors.Unavailable), room.taken("late", 1):
             pass
 
