@@ -14,9 +14,10 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tunesmith.catalog import read_catalog, source_of
+from tunesmith.catalog import base_of, engine_key, read_catalog
 from tunesmith.disk import sync
 from tunesmith.domain.ids import Ids
+from tunesmith.domain.models import EnginePlace
 from tunesmith.domain.tenancy import RateLimits
 from tunesmith.modeling.downloads import Downloads
 from tunesmith.settings import Settings
@@ -27,7 +28,7 @@ KEY_FILE = "api-key"
 ADAPTERS_FOLDER = "adapters"
 RUNS_FOLDER = "runs"
 REPORTS_FOLDER = "reports"
-BASE_NAME = "base"  # what an engine calls its bare base model
+BASE_NAME = "base"  # what our engines call their bare base model
 SHUTDOWN_GRACE_S = 5
 MANY_FILES = 65_536  # not every system takes "no limit" for an answer
 IDS = Ids()
@@ -46,7 +47,10 @@ def open_data(settings: Settings) -> closing[Store]:
 
 
 def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[str, str]) -> None:
-    """Runs the API on `listener` until SIGTERM; `engine_urls`: folder of weights → URL."""
+    """Runs the API on `listener` until SIGTERM; `engine_urls`: folder of weights → URL.
+
+    Raises BadSetting if the key of a remote engine isn't where the catalogue says.
+    """
     import uvicorn
 
     from tunesmith.adapters.shelf import AdapterShelf
@@ -57,19 +61,23 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
     from tunesmith.api.report_desk import ReportDesk
     from tunesmith.api.serving import ModelDirectory
     from tunesmith.api.transport import ConnectionLimits, ServerConfig
+    from tunesmith.api.vllm import VllmClient
 
     catalog = read_catalog(settings.data_dir)
+    wait_s = settings.engine_wait_s
     engines = {
-        source: EngineClient(
-            url, settings.engine_token, base_name=BASE_NAME, wait_s=settings.engine_wait_s
+        EnginePlace(source): EngineClient(
+            url, settings.engine_token, base_name=BASE_NAME, wait_s=wait_s
         )
         for source, url in engine_urls.items()
     }
+    for place in catalog.engine_places():
+        if place.remote is not None:
+            key = engine_key(place.remote, os.environ)
+            engines[place] = VllmClient(place.remote, key, wait_s=wait_s)
     shelf = AdapterShelf((settings.data_dir / ADAPTERS_FOLDER).absolute())
-    default = source_of(catalog, settings.default_model)
-    models = ModelDirectory(
-        engines, shelf, always_on={default} & engines.keys(), wait_s=settings.engine_wait_s
-    )
+    default = base_of(catalog, settings.default_model).engine_place
+    models = ModelDirectory(engines, shelf, always_on={default} & engines.keys(), wait_s=wait_s)
     limits = ApiLimits(
         max_upload_bytes=settings.max_upload_bytes,
         max_upload_total_bytes=settings.max_upload_total_bytes,
@@ -98,13 +106,16 @@ def serve_api(settings: Settings, listener: socket.socket, engine_urls: Mapping[
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def serve_engine(settings: Settings, listener: socket.socket, source: str | None) -> None:
-    """Runs the engine of a folder of weights (None: the default model's) until SIGTERM.
+def serve_engine(
+    settings: Settings, listener: socket.socket, source: str | None, model: str | None = None
+) -> None:
+    """Runs the engine of a folder of weights until SIGTERM. `source` None: the folder of a base
+    model of the catalogue, the default model if `model` is None too.
 
     Raises Unavailable if the weights come from a hub and can't be downloaded.
     """
     catalog = read_catalog(settings.data_dir)
-    folder = source or source_of(catalog, settings.default_model)
+    folder = source or base_of(catalog, model or settings.default_model).source
     base = catalog.of_source(folder)
     if base is not None:
         Downloads().fetch(base)

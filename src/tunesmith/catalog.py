@@ -15,17 +15,26 @@ the fields it names; a new one is added:
     [models."qwen3"]
     source = "hub:Qwen/Qwen3-0.6B"          # downloaded when it is first needed
     revision = "main"                       # a branch, a tag or a commit
+    engine = { url = "http://gpu:8000", adapters = "vllm" }    # answers in our own engine's place
 """
 
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tunesmith.domain.examples import Format
-from tunesmith.domain.models import BaseModel, Catalog, HubRepository, Mode, Prices
+from tunesmith.domain.models import (
+    BaseModel,
+    Catalog,
+    HubRepository,
+    Mode,
+    Prices,
+    RemoteEngine,
+)
 from tunesmith.settings import BadSetting
 
 PACKAGED = Path(__file__).parent / "base_models"
@@ -37,6 +46,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9]([\w.-]*\w)?/[A-Za-z0-9]([\w.-]*\w)?", re.ASCI
 _REVISION = re.compile(r"\w[\w./+-]{0,63}", re.ASCII)
 _MODES = ("routes", "formats")
 _PRICES = tuple(Prices.__dataclass_fields__)
+_ADAPTERS = "vllm"  # the one way in which a remote engine is given adapters
+_ENGINE_FIELDS = ("adapters", *RemoteEngine.__dataclass_fields__)
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _FIELDS = {
     "source",
     "revision",
@@ -44,6 +56,7 @@ _FIELDS = {
     "training_context",
     "inference_context",
     "prices",
+    "engine",
     *_MODES,
 }
 
@@ -62,15 +75,31 @@ def read_catalog(data_dir: Path) -> Catalog:
                 raise BadSetting(f'{own}: models."{name}" needs a source.')
     catalog = Catalog(_base_model(name, entry) for name, entry in entries.items())
     _refuse_clashes(catalog)
+    _refuse_shared_engines(catalog)
     return catalog
 
 
-def source_of(catalog: Catalog, model: str) -> str:
-    """The folder of a model's weights. Raises BadSetting if there is no such model."""
+def base_of(catalog: Catalog, model: str) -> BaseModel:
+    """The entry of a model's name or alias. Raises BadSetting if there is no such model."""
     entry = catalog.find(model)
     if entry is None:
         raise BadSetting(f"There is no base model {model!r} in the catalogue.")
-    return entry.source
+    return entry
+
+
+def engine_key(engine: RemoteEngine, environ: Mapping[str, str]) -> str | None:
+    """The key that a remote engine asks for; None if it asks for none. Raises BadSetting if the
+    variable that should hold it doesn't."""
+    if engine.api_key_env is None:
+        return None
+    key = environ.get(engine.api_key_env, "").strip()
+    if not key or not (key.isascii() and key.isprintable()):
+        state = "holds what can't be one" if key else "isn't set"
+        raise BadSetting(
+            f"{CATALOG_FILE}: the key of the engine at {engine.url} should be in the environment "
+            f"variable {engine.api_key_env}, which {state}."
+        )
+    return key
 
 
 def _base_model(name: str, entry: dict[str, Any]) -> BaseModel:
@@ -123,6 +152,8 @@ def _checked(path: Path, name: str, entry: object) -> dict[str, Any]:
             raise BadSetting(f"{where}: {field} must be a list of {' and '.join(Mode)}.")
     if "prices" in checked:
         checked["prices"] = _prices(where, checked["prices"])
+    if "engine" in checked:
+        checked["engine"] = _engine(where, checked["engine"])
     return checked
 
 
@@ -181,6 +212,72 @@ def _prices(where: str, given: object) -> Prices:
             )
     prices = {name: float(price) for name, price in given.items()}
     return Prices(**{"cached_input": prices.get("input", 0.0), **prices})
+
+
+def _engine(where: str, given: object) -> RemoteEngine:
+    if not isinstance(given, dict):
+        raise BadSetting(
+            f'{where}: engine must be a table like {{ url = "http://gpu:8000", '
+            f'adapters = "{_ADAPTERS}" }}.'
+        )
+    unknown = given.keys() - set(_ENGINE_FIELDS)
+    if unknown:
+        raise BadSetting(
+            f"{where}: unknown field of engine {min(unknown)!r}; known: "
+            f"{', '.join(sorted(_ENGINE_FIELDS))}."
+        )
+    for field in given:
+        if not isinstance(given[field], str) or not given[field]:
+            raise BadSetting(f"{where}: {field} of engine must be a text.")
+    if given.get("adapters") != _ADAPTERS:
+        raise BadSetting(
+            f'{where}: engine needs adapters = "{_ADAPTERS}", which says how it is given adapters; '
+            "there is no other way yet."
+        )
+    fields = {name: value for name, value in given.items() if name != "adapters"}
+    fields["url"] = _engine_url(where, given.get("url", ""))
+    if not given.get("adapters_path", "/").startswith("/"):
+        raise BadSetting(f"{where}: adapters_path of engine must be an absolute path.")
+    if not _VARIABLE.fullmatch(given.get("api_key_env", "_")):
+        raise BadSetting(
+            f"{where}: api_key_env of engine must be the name of an environment variable, not the "
+            "key itself."
+        )
+    return RemoteEngine(**fields)
+
+
+def _engine_url(where: str, url: str) -> str:
+    """Raises BadSetting for what isn't the address of a server."""
+    if "@" in url:  # first, so that no password is printed
+        raise BadSetting(
+            f"{where}: url of engine may not hold a password; name a variable for the key by "
+            "api_key_env."
+        )
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_bare = not (parts.query or parts.fragment or parts.port == 0)
+    except ValueError:  # a port that is none, half a bracket
+        is_address = is_bare = False
+    if not (is_address and is_bare):
+        raise BadSetting(f'{where}: url of engine must be like "http://gpu:8000", not {url!r}.')
+    if parts.path.rstrip("/").endswith("/v1"):
+        raise BadSetting(f"{where}: url of engine is the server's own, without /v1.")
+    return url.rstrip("/")
+
+
+def _refuse_shared_engines(catalog: Catalog) -> None:
+    """An engine has one base model: another one's answers would come from the wrong weights."""
+    seen: dict[str, BaseModel] = {}
+    for entry in catalog.entries.values():
+        if entry.engine is None:
+            continue
+        first = seen.setdefault(entry.engine.url, entry)
+        if first.source != entry.source:
+            raise BadSetting(
+                f"{CATALOG_FILE}: {first.name} and {entry.name} name one engine, "
+                f"{entry.engine.url}, but have different sources; an engine serves one base model."
+            )
 
 
 def _refuse_clashes(catalog: Catalog) -> None:

@@ -7,7 +7,7 @@ No trainer runs here: a test puts jobs into the state it needs by the store's ow
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,9 +30,10 @@ from tunesmith.api.rate_limits import Rates
 from tunesmith.api.report_desk import ReportDesk
 from tunesmith.api.serving import ModelDirectory
 from tunesmith.api.transport import ConnectionLimits
+from tunesmith.api.vllm import VllmClient
 from tunesmith.domain.examples import Format
 from tunesmith.domain.ids import Ids
-from tunesmith.domain.models import BaseModel, Catalog, Mode
+from tunesmith.domain.models import BaseModel, Catalog, EnginePlace, Mode, RemoteEngine
 from tunesmith.domain.tenancy import Caller
 from tunesmith.inference import sequence
 from tunesmith.inference.process import EngineOptions, build_engine
@@ -135,8 +136,11 @@ def live_api(
     clock: Callable[[], datetime] = now,
     rates: Rates | None = None,
     max_active_jobs: int | None = None,
+    remote: RemoteEngine | None = None,
+    remote_key: str | None = None,
 ) -> Iterator[LiveApi]:
-    """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none."""
+    """`more_bases` are served by the same engine as `base_folder`, `unserved_bases` by none. With
+    `remote` that engine is one that speaks vLLM's HTTP."""
     source = str(base_folder)
     catalog = Catalog(
         [
@@ -155,11 +159,16 @@ def live_api(
             *unserved_bases,
         ]
     )
-    client = EngineClient(engine_url, ENGINE_TOKEN, base_name=BASE_NAME, wait_s=wait_s)
+    catalog = Catalog([replace(base, engine=remote) for base in catalog.entries.values()])
+    client = (
+        EngineClient(engine_url, ENGINE_TOKEN, base_name=BASE_NAME, wait_s=wait_s)
+        if remote is None
+        else VllmClient(remote, remote_key, wait_s=wait_s)
+    )
     shelf = AdapterShelf(data_dir / "adapters")
     unserved = {base.source for base in unserved_bases}
-    engines = {source: client for source in catalog.sources() if source not in unserved}
-    models = ModelDirectory(engines, shelf, always_on=[source], wait_s=wait_s)
+    engines = {place: client for place in catalog.engine_places() if place.source not in unserved}
+    models = ModelDirectory(engines, shelf, always_on=[EnginePlace(source, remote)], wait_s=wait_s)
     opened = open_store(data_dir, ids=IDS, clock=clock, max_active_jobs=max_active_jobs)
     with closing(opened) as store, closing(listening()) as own:
         caller = store.tenants.ensure_first("local", KEY)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.small_models import make_model
-from tunesmith.catalog import read_catalog
-from tunesmith.domain.models import HubRepository, Prices
+from tunesmith.catalog import engine_key, read_catalog
+from tunesmith.domain.models import EnginePlace, HubRepository, Prices, RemoteEngine
 from tunesmith.settings import BadSetting, read_settings
 
 
@@ -132,4 +132,74 @@ def test_catalogue_without_entries_changes_nothing(tmp_path: Path) -> None:
 def test_bad_catalogue_is_refused_by_name(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "models.toml").write_text(text)
     with pytest.raises(BadSetting, match=complaint):
+        read_catalog(tmp_path)
+
+
+ENGINE = 'url = "http://gpu:8000/", adapters = "vllm"'
+
+
+def test_a_base_model_may_be_answered_by_a_remote_engine(tmp_path: Path) -> None:
+    """One of the names that share weights: the others keep an engine of ours."""
+    (tmp_path / "models.toml").write_text(
+        f'[models."gpt-4o-mini-2024-07-18"]\nengine = {{ {ENGINE}, model = "org/name", '
+        'adapters_path = "/mnt/adapters", api_key_env = "GPU_KEY" }\n'
+    )
+    catalog = read_catalog(tmp_path)
+    base = catalog.find("gpt-4o-mini")
+    assert base
+    assert base.engine == RemoteEngine("http://gpu:8000", "org/name", "/mnt/adapters", "GPU_KEY")
+    assert catalog.engine_places() == (EnginePlace(base.source), EnginePlace(*base.engine_place))
+    assert engine_key(base.engine, {"GPU_KEY": " secret\n"}) == "secret"
+    for environ in ({}, {"GPU_KEY": ""}, {"GPU_KEY": "a\nb"}):
+        with pytest.raises(BadSetting, match="variable GPU_KEY, which "):
+            engine_key(base.engine, environ)
+    assert engine_key(RemoteEngine("http://gpu:8000"), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "complaint"),
+    [
+        ('"http://gpu:8000"', "engine must be a table"),
+        ('{ url = "http://gpu:8000" }', 'engine needs adapters = "vllm"'),
+        ('{ url = "http://gpu:8000", adapters = "other" }', 'engine needs adapters = "vllm"'),
+        ('{ adapters = "vllm" }', "url of engine must be like"),
+        (f'{{ {ENGINE}, port = "1" }}', "unknown field of engine 'port'; known: adapters"),
+        (f"{{ {ENGINE}, model = 1 }}", "model of engine must be a text"),
+        (f'{{ {ENGINE}, adapters_path = "here" }}', "must be an absolute path"),
+        (f'{{ {ENGINE}, api_key_env = "sk-123" }}', "not the key itself"),
+        *(
+            (f'{{ url = "{url}", adapters = "vllm" }}', complaint)
+            for url, complaint in (
+                ("gpu:8000", "url of engine must be like"),
+                ("ftp://gpu", "url of engine must be like"),
+                ("http://", "url of engine must be like"),
+                ("http://gpu:port", "url of engine must be like"),
+                ("http://gpu:99999", "url of engine must be like"),
+                ("http://[::1", "url of engine must be like"),
+                ("http://gpu/?a=b", "url of engine must be like"),
+                ("http://me:pw@gpu:8000", "may not hold a password"),
+                ("http://gpu:8000/v1", "without /v1"),
+                ("http://gpu:8000/v1/", "without /v1"),
+            )
+        ),
+    ],
+)
+def test_a_remote_engine_that_can_not_be_is_refused_by_entry_and_field(
+    tmp_path: Path, engine: str, complaint: str
+) -> None:
+    (tmp_path / "models.toml").write_text(f"[models.tunesmith-tiny]\nengine = {engine}\n")
+    with pytest.raises(BadSetting, match=complaint) as caught:
+        read_catalog(tmp_path)
+    assert 'models."tunesmith-tiny"' in caught.value.message
+    assert "me:pw" not in caught.value.message
+
+
+def test_one_engine_serves_one_base_model(tmp_path: Path) -> None:
+    """Another one's answers would come from the wrong weights."""
+    make_model(tmp_path / "weights")
+    (tmp_path / "models.toml").write_text(
+        f"[models.tunesmith-tiny]\nengine = {{ {ENGINE} }}\n"
+        f'[models.other]\nsource = "weights"\nengine = {{ {ENGINE} }}\n'
+    )
+    with pytest.raises(BadSetting, match="tunesmith-tiny and other name one engine"):
         read_catalog(tmp_path)

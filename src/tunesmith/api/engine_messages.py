@@ -6,9 +6,10 @@ log-probabilities are told (`token_id:5`).
 
 import json
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tunesmith.domain import errors
 from tunesmith.domain.generation import FinishReason, SamplingParams, ScoredToken, TokenUsage
@@ -17,6 +18,9 @@ from tunesmith.domain.structural_tags import to_structural_tag
 log = logging.getLogger("tunesmith.api")
 
 Json = dict[str, Any]  # a body of the engine contract
+
+UNREADABLE = "The model's engine answered in a form that is not understood. Tell the operator."
+MAX_SAID = 2000  # characters of an engine's error message
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Chunk:
     usage: TokenUsage | None
 
 
+class Engine(Protocol):
+    def generate(self, request: EngineRequest, *, stream: bool) -> AsyncGenerator[Chunk]:
+        """See `EngineClient.generate`."""
+
+
 def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: bool) -> Json:
     """`base_name` is what the engine calls the bare base model; prompts of another `cache_salt`
     are never looked at."""
@@ -87,8 +96,7 @@ def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: 
     if params.logprobs is not None:
         body["logprobs"] = params.logprobs
         body["return_tokens_as_token_ids"] = True  # their texts may be ambiguous
-        if params.tells_ends:
-            body["tells_ends"] = True
+        body["tells_ends"] = params.tells_ends
     if params.prompt_logprobs is not None:
         body["prompt_logprobs"] = params.prompt_logprobs
     if params.json_schema is not None:
@@ -102,13 +110,18 @@ def to_body(request: EngineRequest, *, base_name: str, cache_salt: str, stream: 
 
 
 def to_chunk(message: Json, prompt: list[int]) -> Chunk:
-    if "error" in message:
-        raise errors.Unavailable(f"The model's engine failed: {message['error']['message']}")
+    raise_failure(message)
     usage = message.get("usage")
     return Chunk(
         tuple(_piece(choice, prompt) for choice in message["choices"]),
-        _usage(usage) if usage else None,
+        to_usage(usage) if usage else None,
     )
+
+
+def raise_failure(message: Json) -> None:
+    """Raises Unavailable if the message tells of an error in the middle of an answer."""
+    if "choices" not in message:
+        raise errors.Unavailable(f"The model's engine failed: {_said(message)['message']}")
 
 
 def _piece(choice: Json, prompt: list[int]) -> Piece:
@@ -117,12 +130,12 @@ def _piece(choice: Json, prompt: list[int]) -> Piece:
         index=choice["index"],
         text=choice["text"],
         finish_reason=FinishReason(reason) if reason else None,
-        tokens=_tokens(choice.get("logprobs")),
-        prompt_tokens=_prompt_tokens(prompt, choice.get("prompt_logprobs")),
+        tokens=to_tokens(choice.get("logprobs")),
+        prompt_tokens=to_prompt_tokens(prompt, choice.get("prompt_logprobs")),
     )
 
 
-def _tokens(logprobs: Json | None) -> tuple[ScoredToken, ...]:
+def to_tokens(logprobs: Json | None) -> tuple[ScoredToken, ...]:
     if not logprobs:
         return ()
     columns = (logprobs[key] for key in ("tokens", "token_logprobs", "top_logprobs", "text_offset"))
@@ -139,7 +152,9 @@ def _token_id(name: str) -> int:
     return int(name.removeprefix("token_id:"))
 
 
-def _prompt_tokens(prompt: list[int], entries: list[Json | None] | None) -> tuple[ScoredToken, ...]:
+def to_prompt_tokens(
+    prompt: list[int], entries: list[Json | None] | None
+) -> tuple[ScoredToken, ...]:
     if not entries:
         return ()
     return tuple(
@@ -154,7 +169,7 @@ def _prompt_token(token_id: int, entry: Json | None) -> ScoredToken:
     return ScoredToken(token_id, top[token_id], top)
 
 
-def _usage(usage: Json) -> TokenUsage:
+def to_usage(usage: Json) -> TokenUsage:
     details = usage.get("prompt_tokens_details") or {}
     return TokenUsage(
         prompt_tokens=usage["prompt_tokens"],
@@ -167,16 +182,28 @@ def to_error(status: int, body: bytes) -> errors.TunesmithError:
     """What an engine's error answer means for the client: its own doing only with status 400, or
     if it has more waiting than its share. (Any other 429 is of an engine that knows no shares.)"""
     try:
-        said: Json = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = {"message": body.decode(errors="replace")[:500]}
+        said = _said(json.loads(body))
+    except ValueError:
+        said = _said(body.decode(errors="replace"))
     if status == 400:
-        return errors.InvalidRequest(
-            str(said.get("message")), param=said.get("param"), code=said.get("code")
-        )
-    if status == 429 and said.get("code") == errors.RateLimited.default_code:
-        return errors.RateLimited(str(said.get("message")))
+        return errors.InvalidRequest(**said)
+    if status == 429 and said["code"] == errors.RateLimited.default_code:
+        return errors.RateLimited(said["message"])
     if status in (429, 503):
-        return errors.Unavailable(str(said.get("message")))
-    log.error("engine answered %d: %s", status, said.get("message"))
+        return errors.Unavailable(said["message"])
+    log.error("engine answered %d: %s", status, said["message"])
     return errors.Unavailable("The model's engine can't answer at the moment. Try again later.")
+
+
+def _said(told: Any) -> Json:
+    """Message, param and code of an error. Others than our own engine tell it without an envelope
+    or as a bare text, and have the status for a code, which means nothing to a client."""
+    if isinstance(told, dict) and "error" in told:
+        told = told["error"]
+    if not isinstance(told, dict) or "message" not in told:
+        return {"message": str(told)[:MAX_SAID], "param": None, "code": None}
+    texts = {name: told.get(name) for name in ("param", "code")}
+    return {
+        "message": str(told["message"])[:MAX_SAID],
+        **{name: text if isinstance(text, str) else None for name, text in texts.items()},
+    }

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 
 from tunesmith.api.context import Services
-from tunesmith.api.engine_messages import Chunk, EngineRequest, Piece
-from tunesmith.api.engines import EngineClient
+from tunesmith.api.engine_messages import Chunk, Engine, EngineRequest, Piece
 from tunesmith.api.errors import envelope
 from tunesmith.api.rate_limits import Charge, Outcome
 from tunesmith.api.serving import ServedModel
@@ -31,7 +30,7 @@ Finish = Callable[[TokenUsage], Awaitable[bytes]]  # events that were held back 
 
 @dataclass(frozen=True)
 class Generation:
-    engine: EngineClient
+    engine: Engine
     requests: tuple[EngineRequest, ...]
 
     @property

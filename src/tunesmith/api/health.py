@@ -28,6 +28,6 @@ async def ready(services: ServicesDep) -> HealthReply:
     """The engine that starts with the service answers too. Raises Unavailable."""
     silent = await services.models.silent_engines(ENGINE_TIMEOUT_S)
     if silent:
-        names = ", ".join(Path(source).name for source in silent)
+        names = ", ".join(Path(place.source).name for place in silent)
         raise errors.Unavailable(f"The engine of {names} doesn't answer yet.")
     return HealthReply()

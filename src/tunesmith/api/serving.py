@@ -1,8 +1,9 @@
 """What stands behind a model's name: base model, adapter, renderer, engine.
 
-Several catalogue entries may share one source of weights; renderer and engine belong to the
-source. Renderers are read from disk in the background after the start, or when first needed. A base
-model of a hub is downloaded when it is first asked for; nothing knocks at its engine before that.
+Several catalogue entries may share one source of weights; the renderer belongs to the source, and
+so does the engine, unless an entry names a remote one. Renderers are read from disk in the
+background after the start, or when first needed. A base model of a hub is downloaded when it is
+first asked for; nothing knocks at its engine before that.
 """
 
 import asyncio
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.adapters.shelf import AdapterShelf
-from tunesmith.api.engine_messages import Adapter
+from tunesmith.api.engine_messages import Adapter, Engine
 from tunesmith.api.engines import EngineClient
+from tunesmith.api.vllm import VllmClient, VllmEngine
 from tunesmith.domain import errors
-from tunesmith.domain.models import BaseModel, Catalog, Mode, TunedModel
+from tunesmith.domain.models import BaseModel, Catalog, EnginePlace, Mode, TunedModel
 from tunesmith.domain.tenancy import Scope
 from tunesmith.modeling.downloads import Download, Downloads, is_here
 from tunesmith.modeling.fingerprint import weights_digest
@@ -81,18 +83,18 @@ class _Source:
 
 
 class ModelDirectory:
-    """Engines by source, and what is read from each source's folder.
+    """Engines by their place, and what is read from each source's folder.
 
-    `always_on` are the sources whose engine starts with the service; any other starts at its
-    first request, so nothing here may knock at it just to see whether it is there. `wait_s` is
-    how long a request waits for a base model that is being downloaded.
+    `always_on` is whose engine starts with the service; any other of ours starts at its first
+    request, so nothing here may knock at it just to see whether it is there. `wait_s` is how long
+    a request waits for a base model that is being downloaded.
     """
 
     def __init__(
         self,
-        engines: Mapping[str, EngineClient],
+        engines: Mapping[EnginePlace, EngineClient],
         shelf: AdapterShelf,
-        always_on: Collection[str] = (),
+        always_on: Collection[EnginePlace] = (),
         wait_s: float = WAIT_S,
     ) -> None:
         self._engines = engines
@@ -102,6 +104,7 @@ class ModelDirectory:
         self._downloads = Downloads()
         self._sources: dict[str, _Source] = {}
         self._lock = threading.Lock()
+        self._greeting: asyncio.Task[None] | None = None
 
     def renderer(self, base: BaseModel) -> "Renderer":
         """Blocks while it is read. Raises UnsupportedModel for a folder that can't be used,
@@ -110,7 +113,9 @@ class ModelDirectory:
 
     def context_length(self, base: BaseModel) -> int:
         """Tokens of prompt and completion together."""
-        return base.inference_limit(self._source(base).max_positions)
+        limit = base.inference_limit(self._source(base).max_positions)
+        engine = self._engines.get(base.engine_place)
+        return min(limit, engine.max_context or limit) if engine else limit
 
     def vocab_size(self, base: BaseModel) -> int:
         return self._source(base).vocab_size
@@ -121,14 +126,17 @@ class ModelDirectory:
         weights = f"{self._source(model.base).digest}\n{adapter_id}"
         return "fp_" + hashlib.sha256(weights.encode()).hexdigest()[:10]
 
-    def engine(self, base: BaseModel) -> EngineClient:
+    def engine(self, base: BaseModel) -> Engine:
         """Raises Unavailable if this API was started without an engine for the base model."""
-        if base.source not in self._engines:
+        client = self._engines.get(base.engine_place)
+        if client is None:
             raise errors.Unavailable(
                 f"No engine serves the base model {base.name} here. Its operator can name one with "
                 "`tunesmith api --engine FOLDER=URL`."
             )
-        return self._engines[base.source]
+        if isinstance(client, VllmClient):
+            return VllmEngine(client, self._source(base).renderer)
+        return client
 
     def adapter(self, model: ServedModel) -> Adapter | None:
         if model.tuned is None:
@@ -139,7 +147,7 @@ class ModelDirectory:
 
     async def forget(self, model: ServedModel) -> None:
         """Has the engine, if there is one, drop a tuned model that was deleted."""
-        engine = self._engines.get(model.base.source)
+        engine = self._engines.get(model.base.engine_place)
         if engine is not None and model.tuned is not None:
             await engine.forget_adapter(model.tuned.adapter_id)
 
@@ -160,17 +168,22 @@ class ModelDirectory:
                     await asyncio.sleep(POLL_S)
 
     def preload(self) -> None:
-        """Reads all sources that are here, in the background."""
+        """Reads all sources that are here, and has the log say how remote engines are, in the
+        background."""
         threading.Thread(target=self._read_all, name="preload", daemon=True).start()
+        self._greeting = asyncio.create_task(self._greet())
 
-    async def silent_engines(self, timeout_s: float) -> list[str]:
-        """The sources whose engine should answer and doesn't."""
-        sources = list(self._always_on)
-        answers = [self._engines[source].is_up(timeout_s) for source in sources]
+    async def silent_engines(self, timeout_s: float) -> list[EnginePlace]:
+        """Whose engine should answer and doesn't."""
+        places = list(self._always_on)
+        answers = [self._engines[place].is_up(timeout_s) for place in places]
         are_up = await asyncio.gather(*answers)
-        return [source for source, is_up in zip(sources, are_up, strict=True) if not is_up]
+        return [place for place, is_up in zip(places, are_up, strict=True) if not is_up]
 
     async def close(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            await asyncio.gather(self._greeting, return_exceptions=True)
         for engine in self._engines.values():
             await engine.close()
 
@@ -188,13 +201,17 @@ class ModelDirectory:
                 self._sources[source] = _read(Path(source))
 
     def _read_all(self) -> None:
-        for source in self._engines:
+        for source in {place.source: None for place in self._engines}:  # each once
             if not is_here(Path(source)):
                 continue
             try:
                 self._load(source)
             except errors.TunesmithError as error:
                 log.error("%s can't be used: %s", source, error)
+
+    async def _greet(self) -> None:
+        remote = [engine for engine in self._engines.values() if isinstance(engine, VllmClient)]
+        await asyncio.gather(*(engine.greet() for engine in remote))
 
 
 def model_for(store: Store, catalog: Catalog, scope: Scope, name: str, mode: Mode) -> ServedModel:

@@ -60,6 +60,9 @@ Tpm = Annotated[
 ListenFd = Annotated[int | None, typer.Option("--fd", hidden=True)]
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # what only this machine can reach
+
+
 def _calmly(command: Callable[P, R]) -> Callable[P, R]:
     """Errors that we have a sentence for are one line on stderr and exit code 1."""
 
@@ -132,6 +135,10 @@ def engine(
     source: Annotated[
         str | None, typer.Option(help="Folder of the base model; unset: the default model's.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Base model by its name in the catalogue, in place of --source."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address that the engine listens on; keep it from users.")
     ] = "127.0.0.1",
@@ -147,10 +154,17 @@ def engine(
     from tunesmith.cli import supervisor
 
     _begin_part("engine", lifeline)
+    if source is not None and model is not None:
+        raise TunesmithError("--source and --model both name the base model; give one of them.")
     settings, _ = read_settings(
         {"data_dir": data_dir, "device": device, "num_threads": num_threads}
     )
-    parts.serve_engine(settings, _listener(fd, supervisor.listen, host, port), source)
+    if settings.engine_token is None and host not in LOOPBACK:
+        raise TunesmithError(
+            f"An engine that listens on {host} can be reached by others, and does what it is told. "
+            "Set a secret, TUNESMITH_ENGINE_TOKEN, which it then asks for."
+        )
+    parts.serve_engine(settings, _listener(fd, supervisor.listen, host, port), source, model)
 
 
 @app.command()
@@ -403,6 +417,21 @@ def models_pull(
         raise TunesmithError(f"There is no base model {name!r} in the catalogue.")
     Downloads().fetch(base)
     typer.echo(base.source)
+
+
+@models.command("check")
+@_calmly
+def models_check(data_dir: DataDir = None) -> None:
+    """Ask each remote engine of models.toml whether it can be used; exit 1 if one can't."""
+    from tunesmith.cli.remote_engines import check
+
+    _log("models")
+    logging.disable()  # what it says is printed
+    findings = check(_catalog(data_dir))
+    for finding in findings:
+        typer.echo(finding.text)
+    if not all(finding.is_ready for finding in findings):
+        raise typer.Exit(1)
 
 
 def _catalog(data_dir: Path | None) -> Any:  # a Catalog, imported when it is needed

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from tunesmith.catalog import read_catalog, source_of
+from tunesmith.catalog import base_of, engine_key, read_catalog
 from tunesmith.cli.supervisor import LIFELINE, LISTENER, Child, Supervisor, listen
 from tunesmith.domain.errors import TunesmithError
 from tunesmith.domain.models import Catalog
@@ -26,12 +26,16 @@ ENGINE_DELAY_S = 1.0  # API and trainer first: on two cores a third start would 
 
 
 def serve(flags: Mapping[str, Any], settings: Settings) -> None:
-    """Runs API, trainer and one engine per base model until told to stop.
+    """Runs API, trainer and one engine per base model that has no remote one, until told to stop.
 
-    Raises TunesmithError if the port is taken or another supervisor has the data folder.
+    Raises TunesmithError if the port is taken, if another supervisor has the data folder, or if
+    the key of a remote engine isn't there.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     catalog = read_catalog(settings.data_dir)
+    for place in catalog.engine_places():
+        if place.remote is not None:
+            engine_key(place.remote, os.environ)  # better said now than by an API that can't start
     with _sole_supervisor(settings) as lock:
         listener = listen(settings.host, settings.port)
         url = _url(settings.host, listener.getsockname()[1])
@@ -62,12 +66,15 @@ def _engines(
     environment: dict[str, str],
 ) -> list[Child]:
     """One engine per folder of weights. The default model's starts at once, others on demand."""
-    default = source_of(catalog, settings.default_model)
+    default = base_of(catalog, settings.default_model).engine_place
     children = []
-    for source in catalog.sources():
+    for place in catalog.engine_places():
+        source, remote = place
+        if remote is not None:
+            continue
         words = ["--source", source, *_flags(flags, "data_dir", "device", "num_threads")]
         child = _child("engine", words, environment, listen("127.0.0.1", 0))
-        child.starts_on_demand = source != default
+        child.starts_on_demand = place != default
         child.start_after = time.monotonic() + ENGINE_DELAY_S
         children.append(child)
     return children

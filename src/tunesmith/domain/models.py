@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from tunesmith.domain import errors
 from tunesmith.domain.examples import SUPERVISED_FORMATS, Format
@@ -33,6 +34,23 @@ class HubRepository:
 
 
 @dataclass(frozen=True)
+class RemoteEngine:
+    """An engine that is not ours to start, and that speaks vLLM's HTTP."""
+
+    url: str
+    model: str = "base"  # what it calls the bare base model
+    adapters_path: str | None = None  # where it sees our adapters; None: where we do
+    api_key_env: str | None = None  # the environment variable with its key, if it asks for one
+
+
+class EnginePlace(NamedTuple):
+    """Which engine answers: a remote one, or our own for the weights in `source`."""
+
+    source: str
+    remote: RemoteEngine | None = None
+
+
+@dataclass(frozen=True)
 class Prices:
     """What a model's tokens cost, in USD per million of them."""
 
@@ -46,7 +64,7 @@ class Prices:
 class BaseModel:
     """A catalogue entry: a name that jobs and chats can ask for, and where its weights are.
 
-    Several entries may share one `source`; such models share one engine.
+    Several entries may share one `source`; such models share one engine, unless one names another.
     """
 
     name: str
@@ -58,6 +76,11 @@ class BaseModel:
     routes: tuple[Mode, ...] = EVERY_MODE  # that answer for it and for what is tuned from it
     formats: tuple[Format, ...] = SUPERVISED_FORMATS  # of training files that it takes
     prices: Prices = Prices()
+    engine: RemoteEngine | None = None  # None: one of our own
+
+    @property
+    def engine_place(self) -> EnginePlace:
+        return EnginePlace(self.source, self.engine)
 
     @property
     def takes_preferences(self) -> bool:
@@ -110,6 +133,10 @@ class Catalog:
     def sources(self) -> tuple[str, ...]:
         """Each distinct source once, in the catalogue's order."""
         return tuple(dict.fromkeys(entry.source for entry in self.entries.values()))
+
+    def engine_places(self) -> tuple[EnginePlace, ...]:
+        """Each distinct one once, in the catalogue's order."""
+        return tuple(dict.fromkeys(entry.engine_place for entry in self.entries.values()))
 
 
 def clean_suffix(suffix: str) -> str:

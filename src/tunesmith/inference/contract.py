@@ -3,13 +3,14 @@
 Request bodies are Pydantic models, strict, sizes limited, unknown fields refused. Replies are
 plain dictionaries, since one is made for every token.
 
-What differs from vLLM: `logprobs` and `token_ids` list the tokens whose text is in the piece, so
-neither an end token nor what a stop string cut off (`usage` counts them), unless `tells_ends`, a
-field of ours, asks for all that was sampled, as vLLM always lists it; `top_logprobs` begins
-with the likeliest and has the token itself at the end if it isn't one of those; only choice 0
-bears `prompt_logprobs`, in a stream with its first piece, and they name no decoded tokens;
-`structured_outputs` knows `json`, a schema as text, and `structural_tag`, in the formats of
-`domain/structural_tags.py`; only with the latter `skip_special_tokens` may, and has to, be false.
+What differs from vLLM: `logprobs` and `token_ids` come with the piece that the token's text begins
+in, and leave out an end token and what a stop string cut off (`usage` counts them) where
+`tells_ends`, a field of ours, is false; `top_logprobs` begins with the likeliest and has the token
+itself at the end if it isn't one of those; only choice 0 bears `prompt_logprobs`, in a stream with
+its first piece, and they name no decoded tokens; `structured_outputs` knows `json`, a schema as
+text, and `structural_tag`, in the formats of `domain/structural_tags.py`; only with the latter
+`skip_special_tokens` may, and has to, be false; `top_k`, `min_p` and `repetition_penalty` are taken
+with the values that change nothing, which others than our API say lest a model's own defaults hold.
 """
 
 import time
@@ -76,11 +77,14 @@ class CompletionBody(_Body):
     stop: StopString | Annotated[list[StopString], Field(max_length=16)] | None = None
     stop_token_ids: list[TokenId] = Field([], max_length=64)
     ignore_eos: bool = False
+    top_k: int = Field(0, ge=-1, le=0)
+    min_p: float = Field(0.0, ge=0, le=0)
+    repetition_penalty: float = Field(1.0, ge=1, le=1)
     frequency_penalty: Penalty = 0.0
     presence_penalty: Penalty = 0.0
     logit_bias: dict[TokenId, Bias] | None = Field(None, max_length=MAX_BIASES)
     logprobs: NumLogprobs | None = None
-    tells_ends: bool = False
+    tells_ends: bool = True
     prompt_logprobs: NumLogprobs | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None

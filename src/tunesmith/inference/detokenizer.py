@@ -5,12 +5,39 @@ And text may be the beginning of a stop string, of which nothing is ever shown.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tunesmith.domain.generation import SamplingParams
+from tunesmith.domain.tagged import Text
 
 Decode = Callable[[Sequence[int]], str]
 
 REPLACEMENT = "\ufffd"  # what tokenizers make of bytes that are no whole character
 MAX_CHARACTER_TOKENS = 4  # a character has at most four bytes, a token at least one
 LONGEST_TAIL = 64  # tokens of broken bytes after which we no longer look back
+
+
+class Texts(Protocol):
+    """What tokens say, by a renderer."""
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+    def decode_all(self, token_ids: Sequence[int]) -> str: ...
+
+    def control_tokens(self, text: str) -> list[tuple[int, int, int]]: ...
+
+
+def detokenizer_for(params: SamplingParams, texts: Texts) -> "Detokenizer":
+    """One that spells out control tokens where tags may need them. Inside a tag nothing stops."""
+    tagged = params.tagged
+    if tagged is None:
+        return Detokenizer(texts.decode, params.stop)
+    if tagged.text is Text.NOWHERE and tagged.json_schema is None:
+        return Detokenizer(texts.decode_all)
+    control = texts.control_tokens(tagged.trigger)
+    begins_with_control = bool(control) and control[0][0] == 0
+    until = tagged.trigger[: control[0][1]] if begins_with_control else tagged.trigger
+    return Detokenizer(texts.decode_all, params.stop, until)
 
 
 class Detokenizer:

@@ -26,10 +26,9 @@ from tunesmith.domain.generation import (
     TokenLogprobs,
 )
 from tunesmith.domain.shares import Fit
-from tunesmith.domain.tagged import Text
 from tunesmith.inference.adapter_slots import AdapterSlots, KnownAdapter
 from tunesmith.inference.cache import Cache
-from tunesmith.inference.detokenizer import Detokenizer
+from tunesmith.inference.detokenizer import Texts, detokenizer_for
 from tunesmith.inference.grammar import Grammar, Grammars
 from tunesmith.inference.guide import Guide
 from tunesmith.inference.limits import EngineLimits
@@ -54,17 +53,11 @@ BEYOND_SHARE = (
 NOT_NUMBERS = "The model's numbers overflowed on this request; its adapter may be damaged."
 
 
-class Tokens(Protocol):
+class Tokens(Texts, Protocol):
     """What the engine needs of a renderer."""
 
     @property
     def end_token_ids(self) -> tuple[int, ...]: ...
-
-    def decode(self, token_ids: List[int]) -> str: ...
-
-    def decode_all(self, token_ids: List[int]) -> str: ...
-
-    def control_tokens(self, text: str) -> list[tuple[int, int, int]]: ...
 
     def text_tokens(self) -> list[bytes]: ...
 
@@ -182,7 +175,7 @@ class Engine:
                 # The prompt is the same for all choices: the first one tells of it.
                 params=replace(request.params, prompt_logprobs=None) if leader else request.params,
                 seed=seed,
-                detokenizer=self._detokenizer(request.params),
+                detokenizer=detokenizer_for(request.params, self._tokens),
                 end_token_ids=frozenset(ends),
                 index=index,
                 adapter=adapter,
@@ -293,19 +286,6 @@ class Engine:
                 f"The model `{name}` does not exist.", param="model", code="model_not_found"
             )
         return self._known[name]
-
-    def _detokenizer(self, params: SamplingParams) -> Detokenizer:
-        tagged = params.tagged
-        if tagged is None:
-            return Detokenizer(self._tokens.decode, params.stop)
-        # Inside a tag nothing stops.
-        decode = self._tokens.decode_all
-        if tagged.text is Text.NOWHERE and tagged.json_schema is None:
-            return Detokenizer(decode)
-        control = self._tokens.control_tokens(tagged.trigger)
-        is_control = bool(control) and control[0][0] == 0
-        until = tagged.trigger[: control[0][1]] if is_control else tagged.trigger
-        return Detokenizer(decode, params.stop, until)
 
     def _record(
         self,

@@ -227,13 +227,11 @@ class Grammars:
             matcher = compile_schema(self._vocabulary.tokenizer, schema)
             byte_matcher = compile_schema(byte_tokenizer(), schema)
         except ValueError as error:
-            return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
+            return refused(schema, error)
         return Grammar(len(schema), self._vocabulary, matcher, byte_matcher, shortest, IN_FORMAT)
 
     def _compile_tags(self, tagged: Tagged) -> Grammar | Refused:
-        schemas = [tag.json_schema for tag in tagged.tags]
-        if tagged.json_schema is not None:
-            schemas.append(tagged.json_schema)
+        schemas = schemas_of(tagged)
         try:
             known = marked(tagged, self._vocabulary.control_tokens)
             in_bytes = lark(known.tagged, SPELLING)
@@ -242,10 +240,8 @@ class Grammars:
             in_tokens = lark(known.tagged, SPELLING, known.token_ids)
             matcher = compile_lark(self._vocabulary.tokenizer, in_tokens)
             byte_matcher = compile_lark(byte_tokenizer(), in_bytes)
-        except Unusable as error:
-            return _refused(tagged, error)
         except ValueError as error:
-            return Refused(f"Invalid schemas for tools: {_reason(error)}", IN_TOOLS)
+            return refused(tagged, error)
         tags = _tags(known, shortest)
         answers = [tags.shortest, *shortest[len(tagged.tags) :]]
         return Grammar(
@@ -267,6 +263,26 @@ def usable(compiled: Grammar | Refused) -> Grammar:
     raise errors.InvalidRequest(compiled.message, param=compiled.param)
 
 
+def schemas_of(form: Form) -> list[str]:
+    """Those of the tags come first."""
+    if isinstance(form, str):
+        return [form]
+    others = [] if form.json_schema is None else [form.json_schema]
+    return [*(tag.json_schema for tag in form.tags), *others]
+
+
+def refused(form: Form, error: ValueError) -> Refused:
+    """Says which of its schemas it was, if that is known (`Unusable`)."""
+    tags = () if isinstance(form, str) else form.tags
+    number = error.number if isinstance(error, Unusable) else None
+    if tags and number is None:
+        return Refused(f"Invalid schemas for tools: {_reason(error)}", IN_TOOLS)
+    if number is not None and number < len(tags):
+        begin = tags[number].begin
+        return Refused(f"Invalid schema for what follows {begin!r}: {_reason(error)}", IN_TOOLS)
+    return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
+
+
 def _tags(known: Marked, shortest: List[bytes]) -> Tags:
     tagged = known.tagged
     whole = [
@@ -279,15 +295,6 @@ def _tags(known: Marked, shortest: List[bytes]) -> Tags:
         text=tagged.text,
         token_ids={mark.encode(): token_id for mark, token_id in known.token_ids.items()},
     )
-
-
-def _refused(tagged: Tagged, error: Unusable) -> Refused:
-    if error.number is None:
-        return Refused(f"Invalid schemas for tools: together, {_reason(error)}", IN_TOOLS)
-    if error.number < len(tagged.tags):
-        begin = tagged.tags[error.number].begin
-        return Refused(f"Invalid schema for what follows {begin!r}: {_reason(error)}", IN_TOOLS)
-    return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
 
 
 def _reason(error: ValueError) -> str:
