@@ -22,7 +22,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from tunesmith.api.engine_messages import Adapter, Chunk, EngineRequest, Json, Piece
 from tunesmith.api.engine_room import EngineRoom
-from tunesmith.api.engines import TRUSTED_FOR_S, EngineClient
+from tunesmith.api.engines import EngineClient
 from tunesmith.api.schema_trials import SchemaTrials
 from tunesmith.api.vllm_messages import is_greedy, to_vllm_body, to_vllm_chunk
 from tunesmith.api.vllm_texts import Reader, copies
@@ -32,7 +32,8 @@ from tunesmith.inference.detokenizer import Texts
 
 log = logging.getLogger("tunesmith.api")
 
-GREETING_TIMEOUT_S = 5.0
+LOOK_TIMEOUT_S = 5.0  # of each of its three requests
+GREETING_TIMEOUT_S = 10.0
 NOBODY = "tunesmith-asks-for-nobody"  # not an adapter's id: those have eight letters
 SET_UP_WRONG = (
     "The model's engine is not set up right; the operator finds the reason in the service's log."
@@ -49,7 +50,7 @@ class VllmClient(EngineClient):
         self.schemas = SchemaTrials()
         self.room = EngineRoom()
         self._remote = remote
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[bool] | None = None
         self._refuses_unknown = False  # models: seen since it was last silent
         self._complaint: str | None = None  # what the log was told last
 
@@ -76,30 +77,22 @@ class VllmClient(EngineClient):
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True?)"
         )
 
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await super().close()
+
     async def is_up(self, timeout_s: float) -> bool:
         """Also false for an engine that answers and isn't set up right."""
-        try:
-            return await asyncio.wait_for(self.is_ready(timeout_s), timeout_s)
-        except (errors.Unavailable, TimeoutError):
-            return False
+        return await self._look(timeout_s) and self._complaint is None
 
     async def is_ready(self, timeout_s: float) -> bool:
-        async with self._looking:  # whoever waited for the look of another needs none
-            if time.monotonic() - self._heard_at <= TRUSTED_FOR_S:
-                return True
-            try:
-                if not await super().is_up(timeout_s):
-                    self._note_restart()
-                    return False
-                complaint = await self._look(timeout_s)
-            except httpx2.TransportError:
-                self._note_restart()
-                return False
-            self._tell(complaint)
-            if complaint is not None:
-                raise errors.Unavailable(SET_UP_WRONG)
-            self._heard_at = time.monotonic()
-            return True
+        if not await self._look(timeout_s):
+            return False
+        if self._complaint is not None:
+            raise errors.Unavailable(SET_UP_WRONG)
+        return True
 
     async def greet(self) -> str | None:
         """Has the log say how it is. Gives what is wrong with it; None if nothing is."""
@@ -109,9 +102,32 @@ class VllmClient(EngineClient):
             log.warning("the engine at %s doesn't answer yet", self._remote.url)
         return self._complaint or "it doesn't answer"
 
-    async def _look(self, timeout_s: float) -> str | None:
+    async def _look(self, timeout_s: float) -> bool:
+        """Whether it answers at all; `_complaint` is what is wrong with it then. All who want to
+        know look together, however long each has time for it."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_once())
+        looking = self._looking
+        done, _ = await asyncio.wait({looking}, timeout=timeout_s)
+        return bool(done) and not looking.cancelled() and looking.result()
+
+    async def _look_once(self) -> bool:
+        try:
+            if not await super().is_up(LOOK_TIMEOUT_S):
+                self._note_restart()
+                return False
+            complaint = await self._find_fault()
+        except httpx2.HTTPError:
+            self._note_restart()
+            return False
+        self._tell(complaint)
+        if complaint is None:
+            self._heard_at = time.monotonic()
+        return True
+
+    async def _find_fault(self) -> str | None:
         """What is wrong with it, for its operator; None if nothing is."""
-        answer = await self._http.get("/v1/models", timeout=timeout_s)
+        answer = await self._http.get("/v1/models", timeout=LOOK_TIMEOUT_S)
         if answer.status_code in (401, 403):
             if self._remote.api_key_env is None:
                 return "it asks for a key: name a variable that holds it (engine.api_key_env)"
@@ -131,19 +147,20 @@ class VllmClient(EngineClient):
         if not self._loaded <= listed.keys():
             self._note_restart()
         self._loaded &= listed.keys()
-        if not self._refuses_unknown:
-            self._refuses_unknown = await self._has_no_answer_for_nobody(timeout_s)
-        if not self._refuses_unknown:
+        return None if self._refuses_unknown else await self._ask_for_nobody()
+
+    async def _ask_for_nobody(self) -> str | None:
+        body = {"model": NOBODY, "prompt": [0], "max_tokens": 1}
+        answer = await self._http.post("/v1/completions", json=body, timeout=LOOK_TIMEOUT_S)
+        if answer.is_success:
             return (
                 "it answers for models that it doesn't know, by its base model; unset "
                 "VLLM_SKIP_MODEL_NAME_VALIDATION there"
             )
+        if answer.status_code != 404:
+            return f"a model that nobody has loaded is answered with {answer.status_code}, not 404"
+        self._refuses_unknown = True
         return None
-
-    async def _has_no_answer_for_nobody(self, timeout_s: float) -> bool:
-        body = {"model": NOBODY, "prompt": [0], "max_tokens": 1}
-        answer = await self._http.post("/v1/completions", json=body, timeout=timeout_s)
-        return answer.status_code == 404
 
     def _note_restart(self) -> None:
         """Another process may listen there by now, set up in another way."""

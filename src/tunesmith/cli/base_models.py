@@ -26,6 +26,7 @@ def _row(base: BaseModel) -> Row:
         "revision": base.hub and base.hub.revision,
         "folder": base.source,
         "is_downloaded": is_here(Path(base.source)),
+        "engine": base.engine and base.engine.url,  # a remote one
         "training_context": training,
         "inference_context": inference,
         "routes": list(base.routes),

@@ -174,6 +174,21 @@ def test_token_ids_come_when_asked_for(house: House) -> None:
     assert len(whole) == 12
 
 
+@pytest.mark.parametrize("tells_ends", [True, False])
+def test_all_that_was_sampled_is_told_unless_less_is_asked_for(
+    house: House, tells_ends: bool
+) -> None:
+    """As vLLM tells it, whom others than our API take it for."""
+    asked = {**GREEDY, "return_token_ids": True}
+    [*_, last] = house.complete(**asked).json()["choices"][0]["token_ids"]
+    ended = {**asked, "stop_token_ids": [last], "logit_bias": {str(last): 100}}
+    if not tells_ends:
+        ended["tells_ends"] = False
+    whole = house.complete(**ended).json()
+    assert whole["choices"][0]["token_ids"] == ([last] if tells_ends else [])
+    assert whole["usage"]["completion_tokens"] == 1
+
+
 def test_logprobs_of_shown_tokens_whole_and_streamed(house: House) -> None:
     asked = {**GREEDY, "logprobs": 2, "return_tokens_as_token_ids": True, "return_token_ids": True}
     [whole] = house.complete(**asked).json()["choices"]
