@@ -152,6 +152,8 @@ def test_bad_json(http: httpx2.Client, path: str, body: bytes) -> None:
         '"temperature": {}',
         '"seed": {}',
         '"tools": [{{"type": "function", "function": {{"name": "f", "parameters": {{"a": {}}}}}}}]',
+        '"response_format": {{"type": "json_schema", "json_schema": {{"name": "f", '
+        '"schema": {{"enum": [{}]}}}}}}',
     ],
 )
 def test_numbers_that_json_does_not_have_are_refused_wherever_they_are(
@@ -639,25 +641,6 @@ def test_a_chat_request_that_can_not_be(
         "param": param,
         "code": code,
     }
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
-        ("functions", [{"name": "f"}]),
-        ("function_call", {"name": "f"}),
-    ],
-)
-def test_what_is_not_built_yet_is_refused_and_never_ignored(
-    http: httpx2.Client, name: str, value: Any
-) -> None:
-    answer = http.post(CHAT, json={"model": "tiny", "messages": HELLO, name: value})
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert (error["param"], error["code"]) == (name, "unsupported_parameter")
-    assert error["message"].startswith(f"Unsupported parameter: '{name}' isn't supported yet")
 
 
 @pytest.mark.parametrize(

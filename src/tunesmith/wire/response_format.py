@@ -5,13 +5,13 @@ out here as far as reading it tells (`schema_check.py`); the engine finds out th
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tunesmith.domain import errors
 from tunesmith.wire.base import Request
-from tunesmith.wire.schema_check import check_schema
+from tunesmith.wire.schema_check import SchemaObject, check_schema
 
 ANY_OBJECT = '{"type":"object"}'
 
@@ -27,8 +27,7 @@ class JsonObjectFormat(Request):
 class JsonSchema(Request):
     name: Annotated[str, Field(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
     description: str | None = None  # for the model's eyes at OpenAI; here it changes nothing
-    # Any: it is looked at in `schema_check.py`.
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema_: Annotated[SchemaObject, Field(alias="schema")]
     strict: bool | None = None
 
 

@@ -13,11 +13,31 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticKnownError
 
 from tunesmith.domain import errors
 
 Json = dict[str, Any]
+
+
+def refuse_infinite(value: Any) -> Any:
+    """A number such as 1e999 is JSON and no number that anything could be held against."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, float) and not isfinite(each):
+            raise PydanticKnownError("finite_number")
+        waiting += (
+            each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        )
+    return value
+
+
+SchemaObject = Annotated[Json, AfterValidator(refuse_infinite)]  # as a request holds it
 Context = tuple[str, ...]  # the keys that lead to a subschema
 
 MAX_DEPTH = 32  # subschemas inside subschemas

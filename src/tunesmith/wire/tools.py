@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from tunesmith.domain import errors
 from tunesmith.wire.base import Request, at_most
 from tunesmith.wire.response_format import ANY_OBJECT
-from tunesmith.wire.schema_check import check_schema
+from tunesmith.wire.schema_check import SchemaObject, check_schema
 
 Json = dict[str, Any]  # a JSON schema: looked at in `schema_check.py`
 
@@ -41,7 +41,7 @@ def refuse_custom(value: Any) -> Any:  # Any: nothing is checked yet
 class FunctionDefinition(Request):
     name: FunctionName
     description: str | None = None
-    parameters: Json | None = None
+    parameters: SchemaObject | None = None
 
 
 class StrictFunctionDefinition(FunctionDefinition):
