@@ -231,6 +231,11 @@ def test_stop_strings_mean_nothing_inside_a_call(client: OpenAI) -> None:
     ("fields", "param", "says"),
     [
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]", "JSON arguments"),
+        ({"tools": TOOLS, "tool_choice": {"type": "custom", "custom": {"name": "x"}}},
+         "tool_choice", "JSON arguments"),
+        ({"tools": TOOLS, "tool_choice": {"type": "any"}}, "tool_choice.type", "allowed_tools"),
+        ({"tools": TOOLS, "tool_choice": {}}, "tool_choice.type", "Missing"),
+        ({"functions": FUNCTIONS, "function_call": {}}, "function_call.name", "Missing"),
         ({"tools": [tool("a b")]}, "tools[0].function.name", "Invalid"),
         ({"tools": [tool(), tool()]}, "tools[1].function.name", "two functions"),
         ({"tools": [tool()] * 129}, "tools", "128"),

@@ -5,14 +5,22 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from tunesmith.cli.service import Service
-
 SCRIPTS = Path(__file__).parent / "node"
 TIMEOUT_S = 300
+
+
+class Reachable(Protocol):
+    """A service, and who asks it."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
 
 
 def sdk_folder(package: str, name: str) -> Path:
@@ -35,7 +43,7 @@ def sdk_folder(package: str, name: str) -> Path:
     return folder
 
 
-def printed(sdk: Path, script: str, service: Service, *arguments: str) -> Any:
+def printed(sdk: Path, script: str, service: Reachable, *arguments: str) -> Any:
     """What one of our scripts prints, as JSON, with an SDK's folder around it."""
     copy = shutil.copy(SCRIPTS / script, sdk)  # modules are looked for from the script's folder
     ran = subprocess.run(

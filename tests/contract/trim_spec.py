@@ -1,19 +1,23 @@
-"""Makes `openai_schemas.json` from OpenAI's description: what this surface answers, nothing else.
+"""Makes `openai_schemas.json` from OpenAI's description: what this surface takes and answers.
 
     python tests/contract/trim_spec.py openapi.json
 
-Kept are, for each operation that we offer, the schemas of its successful answers, and whatever
-they refer to. Prose is dropped. Two leftovers of OpenAPI 3.0 in the description, which calls
-itself 3.1, are turned into JSON Schema: `nullable` and boolean `exclusiveMinimum`.
+Kept are, for each operation of the groups that this surface is about, what a request to it may
+hold (`description.py` walks that); for each that we offer, the schemas of its successful answers;
+and whatever they refer to. Prose is dropped. Two leftovers of OpenAPI 3.0 in the description, which
+calls itself 3.1, are turned into JSON Schema: `nullable` and boolean `exclusiveMinimum`.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 OUTPUT = Path(__file__).with_name("openai_schemas.json")
-OPERATIONS = (
+GROUPS = re.compile("/(files|uploads|fine_tuning|models|chat|completions)(/.*)?")
+METHODS = {"get", "post", "put", "patch", "delete"}
+OFFERED = (
     "POST /files",
     "GET /files",
     "GET /files/{file_id}",
@@ -52,9 +56,11 @@ REF = "#/components/schemas/"
 
 
 def trimmed(spec: dict[str, Any]) -> dict[str, Any]:
-    answers = {operation: _answers(spec, operation) for operation in OPERATIONS}
+    answers = {operation: _answers(spec, operation) for operation in OFFERED}
+    requests = {operation: _request(spec, operation) for operation in _operations(spec)}
     schemas: dict[str, Any] = {}
     waiting = [ERROR_SCHEMA, *(name for kinds in answers.values() for name in kinds.values())]
+    waiting += _references(requests)
     while waiting:
         name = waiting.pop()
         if name not in schemas:
@@ -63,7 +69,38 @@ def trimmed(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "source": f"OpenAI's OpenAPI description, version {spec['info']['version']}",
         "answers": answers,
+        "requests": requests,
         "schemas": dict(sorted(schemas.items())),
+    }
+
+
+def _operations(spec: dict[str, Any]) -> list[str]:
+    """All of the groups, offered here or not."""
+    return [
+        f"{method.upper()} {path}"
+        for path, operations in spec["paths"].items()
+        if GROUPS.fullmatch(path)
+        for method in operations
+        if method in METHODS
+    ]
+
+
+def _request(spec: dict[str, Any], operation: str) -> dict[str, Any]:
+    """Its parameters, and its body's schema by content type."""
+    method, path = operation.split()
+    described = spec["paths"][path][method.lower()]
+    content = described.get("requestBody", {}).get("content", {})
+    return {
+        "parameters": [
+            {
+                "name": parameter["name"],
+                "in": parameter["in"],
+                "required": parameter.get("required", False),
+                "schema": _plain(parameter["schema"]),
+            }
+            for parameter in described.get("parameters", [])
+        ],
+        "body": {kind: _plain(value["schema"]) for kind, value in content.items()},
     }
 
 

@@ -117,8 +117,10 @@ def _of_first_field(findings: Sequence[Finding], data: Any) -> list[Finding]:
 
 
 def _is_of_type(finding: Finding) -> bool:
-    """Whether all that is said is that another type was expected."""
-    return finding["type"] in EXPECTED_TYPES
+    """Whether all that is said is that another type was expected: of an object, too, that isn't
+    one of some words."""
+    is_no_word = finding["type"] == "literal_error" and isinstance(finding["input"], dict)
+    return is_no_word or finding["type"] in EXPECTED_TYPES
 
 
 def path_of(finding: Finding, data: Any) -> Path:
