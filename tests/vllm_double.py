@@ -236,7 +236,8 @@ class _Choice:
 
     def __init__(self, body: Json, renderer: Renderer) -> None:
         self._body = body
-        self._decode = renderer.decode
+        skips = body.get("skip_special_tokens", True)
+        self._decode = renderer.decode if skips else renderer.decode_all
         self._text = ""
         self.token_ids: list[int] = []
         self.finish_reason: str | None = None
@@ -278,6 +279,7 @@ class _Choice:
 
 def _wanted(body: Json, adapter: str | None) -> engine.Request:
     outputs = body.get("structured_outputs") or {}
+    tag = outputs.get("structural_tag")
     return engine.Request(
         prompt=body["prompt"],
         params=SamplingParams(
@@ -293,7 +295,7 @@ def _wanted(body: Json, adapter: str | None) -> engine.Request:
             tells_ends=True,
             prompt_logprobs=body.get("prompt_logprobs"),
             json_schema=outputs.get("json"),
-            tagged=to_tagged(outputs["structural_tag"]) if "structural_tag" in outputs else None,
+            tagged=to_tagged(tag) if tag else None,
         ),
         n=body["n"],
         adapter=adapter,

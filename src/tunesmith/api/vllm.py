@@ -23,7 +23,7 @@ from fastapi.concurrency import run_in_threadpool
 from tunesmith.api.engine_messages import Adapter, Chunk, EngineRequest, Json, Piece
 from tunesmith.api.engine_room import EngineRoom
 from tunesmith.api.engines import EngineClient
-from tunesmith.api.schema_trials import SchemaTrials
+from tunesmith.api.form_trials import FormTrials
 from tunesmith.api.vllm_messages import is_greedy, to_vllm_body, to_vllm_chunk
 from tunesmith.api.vllm_texts import Reader, copies
 from tunesmith.domain import errors
@@ -47,7 +47,7 @@ class VllmClient(EngineClient):
 
     def __init__(self, remote: RemoteEngine, key: str | None, *, wait_s: float) -> None:
         super().__init__(remote.url, key, base_name=remote.model, wait_s=wait_s)
-        self.schemas = SchemaTrials()
+        self.forms = FormTrials()
         self.room = EngineRoom()
         self._remote = remote
         self._looking: asyncio.Task[bool] | None = None
@@ -191,7 +191,7 @@ class VllmEngine:
         """As `EngineClient.generate`. Raises InvalidRequest also for what a remote engine can't
         be asked for, RateLimited if too much of the same tenant is under way."""
         if request.params.form is not None:
-            await self._client.schemas.check(request.params.form)
+            await self._client.forms.check(request.params.form, self._texts.control_tokens)
         # vLLM refuses more than one greedy choice, since they are all the same.
         n = request.n if is_greedy(request.params) else 1
         asked = replace(request, n=1) if n > 1 else request

@@ -71,7 +71,7 @@ def to_vllm_body(request: EngineRequest, *, base_name: str, cache_salt: str, str
         "return_token_ids": True,
     }
     if params.tagged is not None:
-        body["stop"] = []  # it would stop inside a tag too; who reads the texts doesn't
+        body["stop"] = []  # nothing stops inside a tag, which vLLM doesn't know
     if params.seed is not None:
         body["seed"] = params.seed % NUM_SEEDS
     return body

@@ -27,7 +27,7 @@ from tunesmith.inference.grammar_trial import (
     compile_schema,
     try_out,
 )
-from tunesmith.inference.tag_grammar import Marked, lark, marked
+from tunesmith.inference.tag_grammar import FindControl, Marked, lark, marked
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -179,6 +179,10 @@ class Refused:
     message: str
     param: str
 
+    def error(self) -> errors.InvalidRequest:
+        """Made anew each time: one that is raised again and again grows by its traces."""
+        return errors.InvalidRequest(self.message, param=self.param)
+
 
 class Grammars:
     """The grammars of one vocabulary."""
@@ -227,11 +231,11 @@ class Grammars:
             matcher = compile_schema(self._vocabulary.tokenizer, schema)
             byte_matcher = compile_schema(byte_tokenizer(), schema)
         except ValueError as error:
-            return refused(schema, error)
+            return _refused(schema, error)
         return Grammar(len(schema), self._vocabulary, matcher, byte_matcher, shortest, IN_FORMAT)
 
     def _compile_tags(self, tagged: Tagged) -> Grammar | Refused:
-        schemas = schemas_of(tagged)
+        schemas = _schemas(tagged)
         try:
             known = marked(tagged, self._vocabulary.control_tokens)
             in_bytes = lark(known.tagged, SPELLING)
@@ -241,7 +245,7 @@ class Grammars:
             matcher = compile_lark(self._vocabulary.tokenizer, in_tokens)
             byte_matcher = compile_lark(byte_tokenizer(), in_bytes)
         except ValueError as error:
-            return refused(tagged, error)
+            return _refused(tagged, error)
         tags = _tags(known, shortest)
         answers = [tags.shortest, *shortest[len(tagged.tags) :]]
         return Grammar(
@@ -255,32 +259,28 @@ class Grammars:
         )
 
 
+def try_form(form: Form, control_tokens: FindControl) -> Refused | None:
+    """Why a form can't be used, whatever the vocabulary; None if it can. Raises Unavailable."""
+    try:
+        if isinstance(form, Tagged):
+            try_out(_schemas(form), lark(marked(form, control_tokens).tagged, SPELLING))
+        else:
+            try_out([form])
+    except ValueError as error:
+        return _refused(form, error)
+    return None
+
+
 def usable(compiled: Grammar | Refused) -> Grammar:
     """Raises InvalidRequest for a form that was refused."""
     if isinstance(compiled, Grammar):
         return compiled
-    # Made anew each time: one that is raised again and again grows by its traces.
-    raise errors.InvalidRequest(compiled.message, param=compiled.param)
+    raise compiled.error()
 
 
-def schemas_of(form: Form) -> list[str]:
-    """Those of the tags come first."""
-    if isinstance(form, str):
-        return [form]
-    others = [] if form.json_schema is None else [form.json_schema]
-    return [*(tag.json_schema for tag in form.tags), *others]
-
-
-def refused(form: Form, error: ValueError) -> Refused:
-    """Says which of its schemas it was, if that is known (`Unusable`)."""
-    tags = () if isinstance(form, str) else form.tags
-    number = error.number if isinstance(error, Unusable) else None
-    if tags and number is None:
-        return Refused(f"Invalid schemas for tools: {_reason(error)}", IN_TOOLS)
-    if number is not None and number < len(tags):
-        begin = tags[number].begin
-        return Refused(f"Invalid schema for what follows {begin!r}: {_reason(error)}", IN_TOOLS)
-    return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
+def _schemas(tagged: Tagged) -> list[str]:
+    schemas = [tag.json_schema for tag in tagged.tags]
+    return schemas if tagged.json_schema is None else [*schemas, tagged.json_schema]
 
 
 def _tags(known: Marked, shortest: List[bytes]) -> Tags:
@@ -295,6 +295,19 @@ def _tags(known: Marked, shortest: List[bytes]) -> Tags:
         text=tagged.text,
         token_ids={mark.encode(): token_id for mark, token_id in known.token_ids.items()},
     )
+
+
+def _refused(form: Form, error: ValueError) -> Refused:
+    if isinstance(form, str):
+        return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
+    if not isinstance(error, Unusable):
+        return Refused(f"Invalid schemas for tools: {_reason(error)}", IN_TOOLS)
+    if error.number is None:
+        return Refused(f"Invalid schemas for tools: together, {_reason(error)}", IN_TOOLS)
+    if error.number < len(form.tags):
+        begin = form.tags[error.number].begin
+        return Refused(f"Invalid schema for what follows {begin!r}: {_reason(error)}", IN_TOOLS)
+    return Refused(f"Invalid schema for response_format: {_reason(error)}", IN_FORMAT)
 
 
 def _reason(error: ValueError) -> str:
