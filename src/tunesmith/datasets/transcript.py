@@ -22,6 +22,7 @@ from tunesmith.domain.chat import Conversation, Message, Role
 MARKS = [chr(code) for code in (*range(0xFDD0, 0xFDF0), *range(0xE000, 0xF900))]
 
 MAX_DEPTH = 100  # of the JSON in tools
+FUNCTION_KEYS = ("name", "description", "parameters", "strict")  # as OpenAI's examples have them
 
 
 class Transcript:
@@ -36,7 +37,7 @@ class Transcript:
         self._mark_pattern = re.compile(f"{self._mark}|{re.escape(_escaped(self._mark))}")
         self.roles = [message.role for message in conversation.messages]
         self._messages = [self._as_template_sees(message) for message in conversation.messages]
-        self._tools = [self._broken(tool) for tool in conversation.tools] or None
+        self._tools = [self._broken(_in_order(tool)) for tool in conversation.tools] or None
         self._prompts: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -139,6 +140,16 @@ class Transcript:
         if isinstance(value, list | tuple):
             return [self._broken(item, depth + 1) for item in value]
         return value
+
+
+def _in_order(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Templates print a tool as it stands, and clients write its keys in any order: what was
+    trained in one order must not be asked in another."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return tool
+    known = {key: function[key] for key in FUNCTION_KEYS if key in function}
+    return {**tool, "function": {**known, **function}}
 
 
 def _unused_mark(conversation: Conversation) -> str:

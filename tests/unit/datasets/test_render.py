@@ -272,6 +272,19 @@ def test_a_part_that_the_template_refuses_alone_does_not_spoil_the_whole() -> No
         subject.rows(said(("user", "a"), ("assistant", "b")), 99)
 
 
+def test_a_functions_keys_may_come_in_any_order() -> None:
+    """A training file and a chat request may write them differently; the model sees one order."""
+    function = {"name": "f", "description": "does it", "parameters": {"b": 1, "a": 2}}
+    turned = dict(reversed(function.items()))
+    one, other = (
+        renderer(SHOWS_ALL).prompt(
+            said(("user", "a"), tools=({"type": "function", "function": each},))
+        )
+        for each in (function, turned)
+    )
+    assert one == other
+
+
 def test_tools_that_are_nested_without_end_are_refused() -> None:
     tool: Any = {}
     for _ in range(2000):
