@@ -33,7 +33,7 @@ from tunesmith.api.request_ids import request_id
 from tunesmith.api.serving import model_for
 from tunesmith.api.storing import store_completion
 from tunesmith.api.streams import EventStream, unless_disconnected
-from tunesmith.api.tool_calls import BEGINNING, Answer, Calling, to_tagged
+from tunesmith.api.tool_calls import BEGINNING, Answer, Calling
 from tunesmith.domain import errors
 from tunesmith.domain.generation import ScoredToken, TokenUsage
 from tunesmith.domain.models import Mode
@@ -91,7 +91,10 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     json_schema = to_answer_schema(body, conversation)
     model = model_for(services.store, services.catalog, caller.scope, body.model, Mode.CHAT)
     renderer = services.models.renderer(model.base)
-    tagged = to_tagged(use, renderer, json_schema) if use and use.functions else None
+    calling = None
+    if use and use.functions:
+        calling = Calling.of(use, renderer, services.ids.tool_call)
+    tagged = calling.tagged(json_schema) if calling else None
     context_length = services.models.context_length(model.base)
     prompt = renderer.prompt(conversation, context_length)
     params = to_sampling(
@@ -119,9 +122,6 @@ def prepare(services: Services, caller: Caller, body: ChatRequest) -> Prepared:
     def logprobs(tokens: Sequence[ScoredToken]) -> Json | None:
         return None if num_likeliest is None else writer.chat(tokens, num_likeliest)
 
-    calling = None
-    if use and tagged and renderer.call_syntax:
-        calling = Calling(renderer.call_syntax, use, services.ids.tool_call)
     generation = Generation(services.models.engine(model.base), (request,))
     return Prepared(head, generation, calling, logprobs)
 

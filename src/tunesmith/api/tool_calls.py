@@ -1,13 +1,13 @@
 """Calls of functions in chat answers: how the engine is to write them, and how clients read them.
 
-    ToolUse + the template's syntax → Tagged → the engine's text → Answers → message, or deltas
+    ToolUse + the template's syntax → Calling → Tagged → the engine's text → Answer
 
-An answer is put into words by one `Answer` for each choice, whether it is sent whole or in pieces.
+Each choice's text becomes a message, or the deltas of a stream, by an `Answer` of its own.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tunesmith.datasets.call_reader import Argued, Called, CallReader, Part, Said
 from tunesmith.domain import errors
@@ -26,56 +26,59 @@ BEGINNING: Json = {"role": "assistant", "content": "", "refusal": None}
 
 @dataclass(frozen=True)
 class Calling:
-    """How calls are read in the answers to one request, and told to its client."""
+    """How calls are written in the answers to one request, and told to its client."""
 
-    syntax: "CallSyntax"
     use: ToolUse
+    syntax: "CallSyntax"
+    begins_apart: bool  # with a control token, which no other text has
     new_id: Callable[[], str]
     _ids: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, use: ToolUse, renderer: "Renderer", new_id: Callable[[], str]) -> Self:
+        """Raises InvalidRequest if the renderer's model can't call functions."""
+        syntax = renderer.call_syntax
+        if syntax is None:
+            raise errors.InvalidRequest(
+                "This model can't call functions: its chat template doesn't show it any, or writes "
+                "calls in a way that this service doesn't understand. Leave out 'tools', or use a "
+                "model whose template has them.",
+                param=use.era.value,
+                code="unsupported_parameter",
+            )
+        places = [start for start, _, _ in renderer.control_tokens(syntax.opening)]
+        return cls(use, syntax, places[:1] == [0], new_id)
+
+    def tagged(self, json_schema: str | None) -> Tagged:
+        """What the engine may write. `json_schema`: of an answer that is no call. Raises
+        InvalidRequest if the two couldn't be told apart."""
+        syntax, may_answer = self.syntax, not self.use.must_call
+        if may_answer and json_schema is not None and not self.begins_apart:
+            raise errors.InvalidRequest(
+                "This model writes its calls as bare JSON, which couldn't be told from an answer "
+                "in JSON. Leave out 'response_format', or set 'tool_choice' to 'required' or "
+                "'none'.",
+                param="response_format",
+                code="invalid_parameter_combination",
+            )
+        text = Text.NOWHERE
+        if may_answer and json_schema is None:
+            text = Text.INSTEAD if syntax.lead is None else Text.BEFORE
+        return Tagged(
+            tags=tuple(
+                Tag(syntax.opening + each.name + syntax.middle, each.json_schema, syntax.closing)
+                for each in self.use.functions
+            ),
+            trigger=syntax.opening,
+            text=text,
+            json_schema=json_schema if may_answer else None,
+            separator=None if text is Text.BEFORE else syntax.separator,
+            is_single=self.use.is_single or syntax.separator is None,
+        )
 
     def id(self, index: int, number: int) -> str:
         """Of a choice's call: the same in a stream and in what is stored of it."""
         return self._ids.setdefault((index, number), self.new_id())
-
-
-def to_tagged(use: ToolUse, renderer: "Renderer", json_schema: str | None) -> Tagged:
-    """What the engine may write. Raises InvalidRequest if this model can't do that."""
-    syntax = renderer.call_syntax
-    if syntax is None:
-        raise errors.InvalidRequest(
-            "This model can't call functions: its chat template doesn't show it any, or writes "
-            "calls in a way that this service doesn't understand. Leave out 'tools', or use a "
-            "model whose template has them.",
-            param="tools" if use.era is Era.TOOLS else "functions",
-            code="unsupported_parameter",
-        )
-    may_answer = not use.must_call
-    if may_answer and json_schema is not None and not _is_apart(syntax, renderer):
-        raise errors.InvalidRequest(
-            "This model writes its calls as bare JSON, which couldn't be told from an answer in "
-            "JSON. Leave out 'response_format', or set 'tool_choice' to 'required' or 'none'.",
-            param="response_format",
-            code="invalid_parameter_combination",
-        )
-    text = Text.NOWHERE
-    if may_answer and json_schema is None:
-        text = Text.INSTEAD if syntax.lead is None else Text.BEFORE
-    return Tagged(
-        tags=tuple(
-            Tag(syntax.opening + each.name + syntax.middle, each.json_schema, syntax.closing)
-            for each in use.functions
-        ),
-        trigger=syntax.opening,
-        text=text,
-        json_schema=json_schema if may_answer else None,
-        separator=None if text is Text.BEFORE else syntax.separator,
-        is_single=use.is_single or syntax.separator is None,
-    )
-
-
-def _is_apart(syntax: "CallSyntax", renderer: "Renderer") -> bool:
-    """Whether a call begins with a control token, which JSON never does."""
-    return any(start == 0 for start, _, _ in renderer.control_tokens(syntax.opening))
 
 
 class Answer:

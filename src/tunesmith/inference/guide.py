@@ -37,7 +37,7 @@ class Guide:
         self.matcher = grammar.matcher.deep_copy()
         self._here = _Place.start(grammar)
         self._unread = b""  # taken since `_here`
-        self._is_cut = False
+        self.is_cut = False  # a text was ended, since a tag that was to follow had no room
         cost = grammar.num_shortest
         # What one token can add to an ending is a part of a schema, mostly; at most, a whole tag.
         self._near = NEAR + (cost or 0) + grammar.size // 4
@@ -58,11 +58,6 @@ class Guide:
         """What was taken is a whole answer. Of a text without tags nobody knows if more was to
         come."""
         return self.matcher.is_accepting() and not self._here.is_text_after(self._unread)
-
-    @property
-    def is_cut(self) -> bool:
-        """A text was ended, since a tag that was to follow would have had no room."""
-        return self._is_cut
 
     @property
     def error(self) -> errors.InvalidRequest | None:
@@ -90,7 +85,7 @@ class Guide:
         if cost is None or cost > num_left - 1:
             way = None if here.ending is None else self._grammar.spell(here.ending)
             if way is not None and len(way) <= num_left:
-                self._is_cut = not way and here.is_text
+                self.is_cut = not way and here.is_text
                 token_id = way[0] if way else self._grammar.vocabulary.end_token_id
                 cost = max(len(way) - 1, 0)
                 there = here.after(self._grammar.letters(token_id))

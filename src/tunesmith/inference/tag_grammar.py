@@ -68,7 +68,9 @@ def lark(tagged: Tagged, spelling: Json, token_ids: Mapping[str, int] | None = N
 
     def literal(text: str) -> str:
         parts = [part for part in MARK.split(text) if part]
-        return " ".join(f"<[{known[part]}]>" if part in known else _quoted(part) for part in parts)
+        return " ".join(
+            f"<[{known[part]}]>" if part in known else json.dumps(part) for part in parts
+        )
 
     def json_of(schema: str) -> str:
         return "%json " + json.dumps({**json.loads(schema), "x-guidance": spelling})
@@ -112,10 +114,6 @@ def _ends_text(tagged: Tagged) -> bool:
     """A trigger of letters is read as the end of the text before it, since only there it can be
     told from text."""
     return tagged.text is Text.BEFORE and not _is_marked(tagged)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)
 
 
 def _pattern(text: str) -> str:

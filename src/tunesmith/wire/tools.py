@@ -7,7 +7,7 @@ be enforced, and if not, arguments are an object with whatever keys the model gi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from tunesmith.wire.schema_check import SchemaObject, check_schema
 Json = dict[str, Any]  # a JSON schema: looked at in `schema_check.py`
 
 MAX_TOOLS = 128
+MAX_CHARACTERS = 750_000  # of all schemas as JSON: less than a whole body may have for the engine
 NO_PARAMETERS: Json = {"type": "object", "properties": {}, "additionalProperties": False}
 
 FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$")]
@@ -114,28 +115,17 @@ class ToolUse:
 
 
 def to_tool_use(
-    tools: list[FunctionTool] | None,
-    choice: ToolChoice | None,
-    *,
-    is_parallel: bool,
+    tools: list[FunctionTool] | None, choice: ToolChoice | None, *, is_parallel: bool
 ) -> ToolUse | None:
     """None if no tools were offered. Raises InvalidRequest."""
     if not tools:
         _refuse_choice_of_nothing(choice, "tool_choice", "tools")
         return None
-    schemas: dict[str, str] = {}
-    for number, tool in enumerate(tools):
-        where = f"tools[{number}].function"
-        _refuse_twice(tool.function.name, schemas, where)
-        schemas[tool.function.name] = _arguments(
-            tool.function, f"{where}.parameters", is_strict=bool(tool.function.strict)
-        )
-    allowed, must_call = list(schemas), False
+    schemas = _schemas([tool.function for tool in tools], "tools", "tools[{}].function")
+    allowed, must_call = list(schemas), choice == "required"
     match choice:
         case "none":
             allowed = []
-        case "required":
-            must_call = True
         case NamedTool():
             allowed, must_call = [choice.function.name], True
         case AllowedToolsChoice(allowed_tools=asked):
@@ -143,7 +133,7 @@ def to_tool_use(
             must_call = asked.mode == "required"
     is_named = isinstance(choice, NamedTool)
     return ToolUse(
-        shown=tuple(tool.model_dump(exclude_none=True) for tool in tools) if allowed else (),
+        shown=_shown([tool.function for tool in tools]) if allowed else (),
         functions=_chosen(allowed, schemas, "tool_choice", "tools"),
         must_call=must_call,
         is_single=is_named or not is_parallel,
@@ -159,28 +149,48 @@ def to_function_use(
     if not functions:
         _refuse_choice_of_nothing(choice, "function_call", "functions")
         return None
-    schemas: dict[str, str] = {}
-    for number, function in enumerate(functions):
-        _refuse_twice(function.name, schemas, f"functions[{number}]")
-        schemas[function.name] = _arguments(
-            function, f"functions[{number}].parameters", is_strict=False
-        )
-    allowed = list(schemas)
+    schemas = _schemas(functions, "functions", "functions[{}]")
+    is_named = isinstance(choice, NamedFunction)
+    allowed = [choice.name] if isinstance(choice, NamedFunction) else list(schemas)
     if choice == "none":
         allowed = []
-    elif isinstance(choice, NamedFunction):
-        allowed = [choice.name]
-    shown = [
-        {"type": "function", "function": each.model_dump(exclude_none=True)} for each in functions
-    ]
     return ToolUse(
-        shown=tuple(shown) if allowed else (),
+        shown=_shown(functions) if allowed else (),
         functions=_chosen(allowed, schemas, "function_call", "functions"),
-        must_call=isinstance(choice, NamedFunction),
+        must_call=is_named,
         is_single=True,
-        is_named=isinstance(choice, NamedFunction),
+        is_named=is_named,
         era=Era.FUNCTIONS,
     )
+
+
+def _shown(functions: Sequence[FunctionDefinition]) -> tuple[Json, ...]:
+    return tuple(
+        {"type": "function", "function": each.model_dump(exclude_none=True)} for each in functions
+    )
+
+
+def _schemas(functions: Sequence[FunctionDefinition], field: str, place: str) -> dict[str, str]:
+    """Of the arguments, by the functions' names. `place`: where each of them stands. Raises
+    InvalidRequest."""
+    schemas: dict[str, str] = {}
+    for number, function in enumerate(functions):
+        where = place.format(number)
+        if function.name in schemas:
+            raise errors.InvalidRequest(
+                f"There are two functions named '{function.name}', so their calls couldn't be told "
+                "apart. Give each a name of its own.",
+                param=f"{where}.name",
+            )
+        is_strict = isinstance(function, StrictFunctionDefinition) and bool(function.strict)
+        schemas[function.name] = _arguments(function, f"{where}.parameters", is_strict=is_strict)
+    if sum(map(len, schemas.values())) > MAX_CHARACTERS:
+        raise errors.InvalidRequest(
+            f"The 'parameters' of all functions together have more than {MAX_CHARACTERS} "
+            "characters. Offer fewer functions, or describe them in fewer words.",
+            param=field,
+        )
+    return schemas
 
 
 def _arguments(function: FunctionDefinition, param: str, *, is_strict: bool) -> str:
@@ -221,13 +231,4 @@ def _refuse_choice_of_nothing(choice: object, param: str, where: str) -> None:
         raise errors.InvalidRequest(
             f"Invalid value for '{param}': '{param}' is only allowed when '{where}' are specified.",
             param=param,
-        )
-
-
-def _refuse_twice(name: str, known: Mapping[str, object], where: str) -> None:
-    if name in known:
-        raise errors.InvalidRequest(
-            f"There are two functions named '{name}', so their calls couldn't be told apart. Give "
-            "each a name of its own.",
-            param=f"{where}.name",
         )
